@@ -1,6 +1,13 @@
 package expect
 
-import "net/netip"
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"routewatch/shared/lease"
+	"routewatch/shared/netstate"
+)
 
 // Interest is what the kernel layer has to look at for a lease set. It is the
 // only thing that the kernel layer knows of leases.
@@ -38,4 +45,56 @@ func PodAddress(subnet netip.Prefix) netip.Addr {
 		}
 	}
 	return a
+}
+
+// InterestOf returns what the kernel layer has to look at for a lease set.
+func InterestOf(c Config, set *lease.Set) Interest {
+	in := Interest{Generation: set.Generation, Devices: []string{"cni0"}}
+	for _, own := range set.Own {
+		if !own.Subnet.IsValid() {
+			continue
+		}
+		in.Subnets = append(in.Subnets, own.Subnet)
+		in.Sources = append(in.Sources, own.Subnet.Addr())
+		in.addVNI(c.VNIOf(set, own.Family))
+	}
+	for _, l := range set.Leases {
+		if !l.Subnet.IsValid() {
+			continue
+		}
+		in.Subnets = append(in.Subnets, l.Subnet)
+		in.Peers = append(in.Peers, l.Subnet)
+		if l.PublicIP.IsValid() {
+			in.PublicIPs = append(in.PublicIPs, l.PublicIP)
+		}
+		in.addVNI(ChainOf(c, set, l).VNI)
+	}
+	in.Subnets = sortedUnique(in.Subnets, netip.Prefix.Compare)
+	in.Peers = sortedUnique(in.Peers, netip.Prefix.Compare)
+	in.PublicIPs = sortedUnique(in.PublicIPs, netip.Addr.Compare)
+	return in
+}
+
+// addVNI adds the flannel devices of a VNI, also by their names, so that their
+// appearing is noticed.
+func (in *Interest) addVNI(vni uint32) {
+	if vni == 0 || slices.Contains(in.VNIs, vni) {
+		return
+	}
+	in.VNIs = append(in.VNIs, vni)
+	in.Devices = append(in.Devices, DeviceName(netstate.IPv4, vni), DeviceName(netstate.IPv6, vni))
+}
+
+// DeviceName is how flannel names its vxlan device (pkg/backend/vxlan/vxlan.go).
+// The device is recognised by its VNI; the name is for people.
+func DeviceName(f netstate.Family, vni uint32) string {
+	if f == netstate.IPv6 {
+		return fmt.Sprintf("flannel-v6.%d", vni)
+	}
+	return fmt.Sprintf("flannel.%d", vni)
+}
+
+func sortedUnique[T comparable](s []T, compare func(a, b T) int) []T {
+	slices.SortFunc(s, compare)
+	return slices.Compact(s)
 }

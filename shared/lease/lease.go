@@ -39,6 +39,8 @@ type Lease struct {
 	// be flannel's: an annotation that is there but cannot be read. Such a
 	// lease is unknown, never missing. Empty for a good lease.
 	Malformed string `json:"malformed,omitempty"`
+	// Conflict says which other lease of the set claims the same; see MarkConflicts.
+	Conflict string `json:"conflict,omitempty"`
 }
 
 // Key returns the lease's identity.

@@ -295,6 +295,25 @@ type Lookup struct {
 	Errno int `json:"errno,omitempty"`
 }
 
+// What the kernel answers to a Query instead of a route. The numbers are
+// Linux's on every architecture that Kubernetes runs on.
+const (
+	ErrnoProhibit    = 13  // EACCES: prohibit
+	ErrnoBlackhole   = 22  // EINVAL: blackhole; also a source that no device has
+	ErrnoNoRoute     = 101 // ENETUNREACH: nothing matched
+	ErrnoUnreachable = 113 // EHOSTUNREACH: unreachable
+)
+
+// Discarded reports whether the packet meets blackhole, unreachable or
+// prohibit, of a route or of a rule. No route at all is not that.
+func (l Lookup) Discarded() bool {
+	switch l.Errno {
+	case ErrnoProhibit, ErrnoBlackhole, ErrnoUnreachable:
+		return true
+	}
+	return l.Errno == 0 && l.Route.Type.Discards()
+}
+
 // NetConf is what RTM_GETNETCONF says of a device: settings that drop traffic
 // behind perfect routes.
 type NetConf struct {

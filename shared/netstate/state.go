@@ -33,6 +33,9 @@ type State struct {
 	// Hints are the events since the State before this one, oldest first.
 	Hints    []Hint   `json:"hints,omitempty"`
 	Counters Counters `json:"counters"`
+	// Touched are the subnets (of expect.Interest.Subnets) whose evidence may
+	// differ from that in the State before this one; nil means all of them.
+	Touched []netip.Prefix `json:"touched"`
 	// Triggered is when the oldest event that led to this State was received,
 	// zero if none did (start, audit, new leases).
 	Triggered time.Time `json:"triggered,omitzero"`

@@ -1,0 +1,275 @@
+package judge
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"routewatch/shared/expect"
+	"routewatch/shared/mend"
+	"routewatch/shared/netstate"
+	"routewatch/shared/verdict"
+	"routewatch/shared/wire"
+)
+
+// describe adds what a person needs: expected, actual, where a packet goes
+// now, and what to type.
+func describe(w *wire.Lease, chain expect.Chain, e *evidence, opts Options) {
+	if len(chain.Forms) == 0 || !e.read {
+		return
+	}
+	p := path{chain: chain, e: e}
+	p.choose()
+	w.Expected = p.expected()
+	w.Actual = p.actual()
+	w.Lookup = lookupText(e, e.out)
+	if e.from != e.out && !p.onForm(e.from) && p.onForm(e.out) {
+		w.Lookup = lookupText(e, e.from)
+	}
+	if w.State.Bad() {
+		w.Advice = advice(w.State, &p, opts)
+	}
+}
+
+func (p *path) deviceName() string {
+	switch {
+	case !p.form.Tunnel:
+		return p.e.lower.Name
+	case p.e.present:
+		return p.e.device.Name
+	}
+	return expect.DeviceName(p.chain.Lease.Family, p.chain.VNI)
+}
+
+func (p *path) expected() []string {
+	s := []string{mend.RouteText(p.wanted())}
+	if p.form.Tunnel {
+		s = append(s,
+			mend.NeighborText(p.form.Gateway, p.form.NeighborMAC, p.deviceName(), netstate.NUDPermanent),
+			mend.FDBText(p.form.NeighborMAC, p.deviceName(), p.form.FDBDst))
+	}
+	return s
+}
+
+// wanted is the step that puts the expected route in place.
+func (p *path) wanted() mend.Step {
+	return mend.Step{
+		Verb: mend.RouteReplace, Type: netstate.Unicast, Prefix: p.chain.Lease.Subnet,
+		Gateway: p.form.Gateway, Device: p.deviceName(), OnLink: p.form.Tunnel,
+	}
+}
+
+func (p *path) actual() []string {
+	e := p.e
+	var s []string
+	for _, r := range slices.Concat(e.exact, e.inside) {
+		s = append(s, mend.RouteText(p.step(mend.RouteDelete, r)))
+	}
+	if len(e.exact) == 0 {
+		s = append(s, "no route for exactly "+p.chain.Lease.Subnet.String())
+	}
+	if !p.form.Tunnel {
+		return s
+	}
+	if e.hasNeighbor {
+		s = append(s, mend.NeighborText(e.neighbor.IP, e.neighbor.MAC, p.deviceName(), e.neighbor.State))
+	} else {
+		s = append(s, fmt.Sprintf("no neighbor %s dev %s", p.form.Gateway, p.deviceName()))
+	}
+	for _, f := range e.fdb {
+		s = append(s, mend.FDBText(f.MAC, p.deviceName(), f.Dst))
+	}
+	if len(e.fdb) == 0 {
+		s = append(s, fmt.Sprintf("no FDB entry %s dev %s", p.form.NeighborMAC, p.deviceName()))
+	}
+	return s
+}
+
+// step names an existing route.
+func (p *path) step(v mend.Verb, r netstate.Route) mend.Step {
+	s := mend.Step{Verb: v, Type: r.Type, Prefix: r.Dst, Table: r.Table, Priority: r.Priority}
+	// A route with several next hops or a next-hop object is named by its key alone.
+	if !r.Multipath && r.NextHopID == 0 {
+		s.Gateway, s.OnLink = r.Gateway, r.OnLink
+		if !r.Type.Discards() {
+			s.Device = p.e.state.LinkName(r.Device)
+		}
+	}
+	return s
+}
+
+// lookupText tells what the kernel would do with a packet, as ip route get does.
+func lookupText(e *evidence, l netstate.Lookup) string {
+	var b strings.Builder
+	b.WriteString(l.Query.Dst.String())
+	if l.Query.Src.IsValid() {
+		b.WriteString(" from " + l.Query.Src.String())
+	}
+	if l.Errno != 0 {
+		return b.String() + ": " + errnoText(l.Errno)
+	}
+	r := l.Route
+	if r.Type != netstate.Unicast {
+		return b.String() + " is " + r.Type.String() + " by " + matched(r)
+	}
+	if r.Gateway.IsValid() {
+		b.WriteString(" via " + r.Gateway.String())
+	}
+	b.WriteString(" dev " + e.state.LinkName(r.Device))
+	return b.String() + " by " + matched(r)
+}
+
+func matched(r netstate.Route) string {
+	s := "route " + r.Dst.String()
+	if r.Dst.Bits() == 0 {
+		s = "the default route"
+	}
+	switch r.Table {
+	case netstate.TableMain, netstate.TableLocal, netstate.TableDefault:
+		return s
+	}
+	return s + " of table " + strconv.FormatUint(uint64(r.Table), 10)
+}
+
+func errnoText(errno int) string {
+	switch errno {
+	case netstate.ErrnoNoRoute:
+		return "network is unreachable (no route)"
+	case netstate.ErrnoUnreachable:
+		return "host is unreachable (unreachable route or rule)"
+	case netstate.ErrnoProhibit:
+		return "prohibited (prohibit route or rule)"
+	case netstate.ErrnoBlackhole:
+		return "discarded (blackhole route or rule)"
+	}
+	return "the kernel answers error " + strconv.Itoa(errno)
+}
+
+// advice is what to type: the single objects first, then flannel's restart
+// where that would help.
+func advice(state verdict.State, p *path, opts Options) []wire.Advice {
+	var out []wire.Advice
+	for _, s := range p.steps(state, opts) {
+		out = append(out, wire.Advice{Command: s.String()})
+	}
+	switch state {
+	case verdict.Shadowed, verdict.Diverted:
+	case verdict.UnderlayDown:
+		out = append(out, wire.Advice(mend.ShowUnderlay(p.chain.Lease.PublicIP)))
+	case verdict.Conflict, verdict.VNIMismatch:
+		out = append(out, wire.Advice(mend.ShowLeases()))
+	default:
+		out = append(out, wire.Advice(mend.RestartFlannel(opts.Node)))
+	}
+	return out
+}
+
+// steps are the changes that make this lease's chain right, in the order in
+// which they work.
+func (p *path) steps(state verdict.State, opts Options) []mend.Step {
+	switch state {
+	case verdict.Conflict, verdict.VNIMismatch, verdict.UnderlayDown:
+		return nil
+	case verdict.Diverted:
+		return p.addRoute(p.rule(opts))
+	}
+	e, l := p.e, p.chain.Lease
+	if p.form.Tunnel && !e.present {
+		return nil // only flannel makes its device
+	}
+	steps := p.removals()
+	if !p.form.Tunnel {
+		return p.addRoute(steps)
+	}
+	dev := p.deviceName()
+	if !e.device.Up {
+		steps = append(steps, mend.Step{Verb: mend.LinkUp, Device: dev})
+	}
+	if !e.addressed && e.own.IsValid() {
+		steps = append(steps, mend.Step{Verb: mend.AddressAdd, Prefix: netip.PrefixFrom(e.own, l.Family.Bits()), Device: dev})
+	}
+	steps = p.addRoute(steps)
+	if !e.hasNeighbor || !e.neighbor.Permanent() || e.neighbor.MAC != p.form.NeighborMAC {
+		steps = append(steps, mend.Step{Verb: mend.NeighborReplace, IP: p.form.Gateway, MAC: p.form.NeighborMAC, Device: dev})
+	}
+	if !slices.ContainsFunc(e.fdb, p.rightFDB) {
+		steps = append(steps, mend.Step{Verb: mend.FDBReplace, MAC: p.form.NeighborMAC, Device: dev, Dst: p.form.FDBDst})
+	}
+	if state == verdict.Blackholed && len(steps) == 0 {
+		return p.rule(opts) // no route discards, so a rule does
+	}
+	return steps
+}
+
+func (p *path) addRoute(steps []mend.Step) []mend.Step {
+	if slices.ContainsFunc(p.candidates(), func(r netstate.Route) bool { return p.isForm(p.form, r) }) {
+		return steps
+	}
+	return append(steps, p.wanted())
+}
+
+// removals are the deletions of what stands in front of the expected route: a
+// more specific route that leads elsewhere, or one for the subnet that wins. A
+// route for the subnet is only deleted where a replace would not take its place.
+func (p *path) removals() []mend.Step {
+	var steps []mend.Step
+	for _, r := range p.e.inside {
+		if p.isForm(p.form, r) || r.Table == netstate.TableLocal && r.Type != netstate.Local {
+			continue
+		}
+		if r.Type == netstate.Local {
+			steps = append(steps, mend.Step{Verb: mend.AddressDelete, Prefix: p.addressOf(r), Device: p.e.state.LinkName(r.Device)})
+			continue
+		}
+		steps = append(steps, p.step(mend.RouteDelete, r))
+	}
+	if best, ok := p.best(p.candidates()); ok && !p.isForm(p.form, best) &&
+		(best.Type.Discards() || p.present() || best.Priority < defaultPriority(best.Dst)) {
+		steps = append(steps, p.step(mend.RouteDelete, best))
+	}
+	return steps
+}
+
+// defaultPriority is the metric of a route that is added without one
+// (IP6_RT_PRIO_USER for IPv6); a lower one wins over it.
+func defaultPriority(dst netip.Prefix) uint32 {
+	if netstate.FamilyOf(dst.Addr()) == netstate.IPv6 {
+		return 1024
+	}
+	return 0
+}
+
+// addressOf finds the address whose local route r is.
+func (p *path) addressOf(r netstate.Route) netip.Prefix {
+	for a := range p.e.state.AddrsOf(r.Device) {
+		if a.Addr() == r.Dst.Addr() {
+			return a
+		}
+	}
+	return r.Dst
+}
+
+// rule puts a rule for the pod network in front of the one that diverts. That
+// rule itself may be another program's, so it is not deleted.
+func (p *path) rule(opts Options) []mend.Step {
+	off := p.e.out
+	if p.onForm(off) {
+		off = p.e.from
+	}
+	for _, r := range p.e.state.Rules {
+		if r.Family != p.chain.Lease.Family || r.Priority < 2 || r.Priority >= 32766 {
+			continue
+		}
+		if off.Errno == 0 && r.Table != off.Route.Table {
+			continue
+		}
+		to, ok := opts.Flannel.NetworkOf(p.chain.Lease.Subnet)
+		if !ok {
+			to = p.chain.Lease.Subnet
+		}
+		return []mend.Step{{Verb: mend.RuleAdd, Prefix: to, Priority: r.Priority - 1}}
+	}
+	return nil
+}

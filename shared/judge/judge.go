@@ -1,0 +1,218 @@
+// Package judge decides: it holds the chains that the leases need beside what
+// the kernel said, and folds the result into the next wire.Snapshot. It is
+// pure: the same previous snapshot and input give the same next one.
+package judge
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"routewatch/shared/expect"
+	"routewatch/shared/lease"
+	"routewatch/shared/netstate"
+	"routewatch/shared/verdict"
+	"routewatch/shared/wire"
+)
+
+// Options do not change while a daemon runs.
+type Options struct {
+	Node string
+	// Grace is how long flannel may take to program a new or changed lease, and
+	// how long an unexplained object may stay before it is called stale.
+	Grace   time.Duration
+	Flannel expect.Config
+}
+
+// Input is all that Next looks at.
+type Input struct {
+	Set   *lease.Set      // nil: never read
+	State *netstate.State // nil: never read
+	// Touched are the subnets whose evidence may have changed since previous;
+	// nil means all. Every other lease is copied from previous.
+	Touched []netip.Prefix
+	Now     time.Time
+}
+
+// Next folds an input into the next snapshot. previous is nil at the start. The
+// returned time is when Next wants to be called again although nothing
+// happened, because a grace ends then; zero if none does.
+func Next(opts Options, previous *wire.Snapshot, in Input) (*wire.Snapshot, time.Time) {
+	if previous == nil {
+		previous = &wire.Snapshot{}
+	}
+	f := fold{opts: opts, prev: previous, in: in, set: in.Set, state: in.State}
+	if f.set == nil {
+		f.set = &lease.Set{}
+	}
+	if f.state == nil {
+		f.state = &netstate.State{}
+	}
+	f.view = newView(opts.Flannel, f.set, f.state)
+	if !slices.ContainsFunc(previous.Sources, func(s wire.Source) bool { return s.Name == kernel && s.LastSync.Equal(f.state.At) }) {
+		f.view.hints = f.state.Hints
+	}
+	f.next = &wire.Snapshot{
+		Node:           opts.Node,
+		Time:           in.Now,
+		LeasesRead:     previous.LeasesRead || f.set.Generation > 0,
+		KernelRead:     previous.KernelRead || f.state.Complete,
+		Backend:        opts.Flannel.BackendOf(f.set),
+		VNI:            f.view.vni(),
+		Families:       f.families(),
+		IncidentsTotal: previous.IncidentsTotal,
+		IncidentSeq:    previous.IncidentSeq,
+		Counters:       f.state.Counters,
+		Generation:     f.set.Generation,
+		Triggered:      f.state.Triggered,
+	}
+	f.next.Complete = f.set.Complete && f.state.Complete && f.set.Generation > 0
+	f.sources()
+	f.devices()
+	f.leases()
+	f.stale()
+	f.nodeProblems()
+	f.incidents()
+	f.next.Summary = summarize(f.next)
+	f.next.Healthy = f.healthy()
+	return f.next, f.wake
+}
+
+// kernel is the name of that source in a snapshot.
+const kernel = "kernel"
+
+// fold is one call of Next.
+type fold struct {
+	opts  Options
+	prev  *wire.Snapshot
+	next  *wire.Snapshot
+	in    Input
+	set   *lease.Set
+	state *netstate.State
+	view  view
+	wake  time.Time
+}
+
+// wakeAt asks for a call at t, if that is the nearest time asked for.
+func (f *fold) wakeAt(t time.Time) {
+	if f.wake.IsZero() || t.Before(f.wake) {
+		f.wake = t
+	}
+}
+
+// families are those that are judged: configured, or as the leases say.
+func (f *fold) families() []netstate.Family {
+	if len(f.opts.Flannel.Families) > 0 {
+		return f.opts.Flannel.Families
+	}
+	return f.set.Families
+}
+
+func (f *fold) sources() {
+	name := f.set.Source
+	if name == "" {
+		name = "leases"
+	}
+	f.next.Sources = []wire.Source{
+		{Name: name, Complete: f.set.Complete, Problem: f.set.Problem, LastSync: f.set.Synced},
+		{Name: kernel, Complete: f.state.Complete, Problem: f.state.Problem, LastSync: f.state.At},
+	}
+	if f.in.Set == nil {
+		f.next.Sources[0].Problem = "not read yet"
+	}
+	if f.in.State == nil {
+		f.next.Sources[1].Problem = "not read yet"
+	}
+	for _, s := range f.set.Skipped {
+		f.next.Skipped = append(f.next.Skipped, wire.Skipped(s))
+	}
+}
+
+func (f *fold) devices() {
+	for _, family := range f.next.Families {
+		if f.next.Backend != "vxlan" {
+			continue
+		}
+		d := wire.Device{Family: family, Name: expect.DeviceName(family, f.next.VNI), VNI: f.next.VNI}
+		if link, ok := f.view.device(family); ok {
+			d = wire.Device{Name: link.Name, Family: family, Present: true, Up: link.Up, VNI: link.VXLAN.VNI, MAC: link.MAC, MTU: link.MTU}
+		}
+		f.next.Devices = append(f.next.Devices, d)
+	}
+}
+
+// leases judges what the input touched and copies the rest.
+func (f *fold) leases() {
+	prev := f.prev.Leases
+	f.next.Leases = make([]wire.Lease, 0, len(f.set.Leases))
+	for _, l := range f.set.Leases {
+		for len(prev) > 0 && compareKey(prev[0], l) < 0 {
+			prev = prev[1:]
+		}
+		var was *wire.Lease
+		if len(prev) > 0 && compareKey(prev[0], l) == 0 {
+			was = &prev[0]
+		}
+		if was != nil && f.in.Touched != nil && !slices.Contains(f.in.Touched, l.Subnet) {
+			f.keep(*was)
+			continue
+		}
+		chain := expect.ChainOf(f.opts.Flannel, f.set, l)
+		since := f.start(was, l)
+		f.keep(Lease(since, chain, f.view.evidence(chain), f.in.Now, f.opts))
+	}
+}
+
+// keep adds a judged lease and asks to be woken when its grace ends.
+func (f *fold) keep(l wire.Lease) {
+	f.next.Leases = append(f.next.Leases, l)
+	if l.State == verdict.Pending {
+		f.wakeAt(l.Changed.Add(f.opts.Grace))
+	}
+}
+
+// start returns what was known of a lease before this call. A lease that was
+// not there before changed now, but at the exporter's start it changed when its
+// Node was made, so that a restart judges old leases at once.
+func (f *fold) start(was *wire.Lease, l lease.Lease) wire.Lease {
+	if was == nil {
+		fresh := wire.Lease{Changed: l.Created, Cause: verdict.CauseUnknown}
+		if f.prev.LeasesRead {
+			fresh.Changed, fresh.Cause = f.in.Now, verdict.NeverInstalled
+		}
+		return fresh
+	}
+	prev := *was
+	same := prev.PublicIP == l.PublicIP && prev.Backend == l.BackendType && prev.VNI == l.VNI && prev.MAC == l.MAC
+	if !same {
+		prev.Changed, prev.Completed = f.in.Now, false
+		if prev.State.Healthy() {
+			prev.Cause = verdict.LeaseChanged
+		}
+	}
+	return prev
+}
+
+func compareKey(w wire.Lease, l lease.Lease) int {
+	return cmp.Or(cmp.Compare(w.Peer, l.Peer), cmp.Compare(w.Family, l.Family), w.Lease.Compare(l.Subnet))
+}
+
+// healthy is the definition: complete, the own lease known, every lease well,
+// no node problem that is more than information.
+func (f *fold) healthy() bool {
+	if !f.next.Complete || len(f.set.Own) == 0 {
+		return false
+	}
+	for _, own := range f.set.Own {
+		if own.Malformed != "" {
+			return false
+		}
+	}
+	for i := range f.next.Leases {
+		if !f.next.Leases[i].State.Healthy() {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(f.next.NodeProblems, func(p wire.NodeProblem) bool { return !p.Problem.Info() })
+}

@@ -1,0 +1,729 @@
+package judge
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"routewatch/shared/expect"
+	"routewatch/shared/lease"
+	"routewatch/shared/netstate"
+	"routewatch/shared/verdict"
+	"routewatch/shared/wire"
+)
+
+var opts = Options{Node: "self", Grace: time.Minute}
+
+const ip4, ip6 = netstate.IPv4, netstate.IPv6
+
+// outcome is what a test says about a bad lease.
+type outcome struct {
+	State   verdict.State
+	Effect  verdict.Effect
+	Cause   verdict.Cause
+	Partial bool
+}
+
+// bad returns the leases that are not ok, by subnet.
+func bad(s *wire.Snapshot) map[string]outcome {
+	m := map[string]outcome{}
+	for _, l := range s.Leases {
+		if l.State != verdict.OK {
+			m[l.Lease.String()] = outcome{l.State, l.Effect, l.Cause, l.Partial}
+		}
+	}
+	return m
+}
+
+func route(dst, gw string, dev int, table uint32) netstate.Route {
+	r := netstate.Route{Table: table, Dst: netip.MustParsePrefix(dst), Type: netstate.Unicast, Device: dev}
+	if gw != "" {
+		r.Gateway = netip.MustParseAddr(gw)
+	}
+	return r
+}
+
+// TestNext_OneFault breaks one thing in a healthy world and holds the one lease
+// that it concerns (10.100.21.0/24, whose pod address is 10.100.21.2) against
+// the vocabulary; every other lease must stay ok. Each case runs twice: the
+// fault before the start (cause unknown) and after it (cause from the hint).
+func TestNext_OneFault(t *testing.T) {
+	const subnet = "10.100.21.0/24"
+	pfx := netip.MustParsePrefix
+	addr := netip.MustParseAddr
+	ofSubnet := func(r netstate.Route) bool { return r.Dst == pfx(subnet) }
+	hint := func(kind netstate.HintKind, prefix string) netstate.Hint {
+		return netstate.Hint{At: t0, Kind: kind, Family: ip4, Prefix: pfx(prefix), Table: 254, PortID: 77}
+	}
+	tests := []struct {
+		name   string
+		break_ func(*world)
+		hint   netstate.Hint
+		want   outcome
+		advice string // part of the first command
+	}{
+		{
+			"route deleted",
+			func(w *world) { w.routes = remove(w.routes, ofSubnet) },
+			hint(netstate.RouteDeleted, subnet),
+			outcome{verdict.Missing, verdict.Leaking, verdict.Deleted, false},
+			"ip route replace 10.100.21.0/24 via 10.100.21.0 dev flannel.1 onlink",
+		},
+		{
+			"route deleted behind a guard route",
+			func(w *world) {
+				w.routes = remove(w.routes, ofSubnet)
+				w.routes = append(w.routes, netstate.Route{Table: 254, Dst: pfx("10.100.0.0/16"), Type: netstate.Unreachable, Priority: 4278198272})
+			},
+			hint(netstate.RouteDeleted, subnet),
+			outcome{verdict.Missing, verdict.Unreachable, verdict.Deleted, false},
+			"ip route replace",
+		},
+		{
+			"more specific route in the lower half",
+			func(w *world) { w.routes = append(w.routes, route("10.100.21.0/25", "192.168.1.77", ifEth, 254)) },
+			hint(netstate.RouteAdded, "10.100.21.0/25"),
+			outcome{verdict.Shadowed, verdict.EffectDiverted, verdict.Replaced, true},
+			"ip route del 10.100.21.0/25 via 192.168.1.77 dev ens33",
+		},
+		{
+			"more specific route in the upper half",
+			func(w *world) { w.routes = append(w.routes, route("10.100.21.128/25", "192.168.1.77", ifEth, 254)) },
+			hint(netstate.RouteAdded, "10.100.21.128/25"),
+			outcome{verdict.Shadowed, verdict.EffectDiverted, verdict.Replaced, true},
+			"ip route del 10.100.21.128/25 via 192.168.1.77 dev ens33",
+		},
+		{
+			"preferred route for the same subnet",
+			func(w *world) {
+				for i := range w.routes {
+					if ofSubnet(w.routes[i]) {
+						w.routes[i].Priority = 50
+					}
+				}
+				w.routes = append(w.routes, route(subnet, "192.168.1.77", ifEth, 254))
+			},
+			hint(netstate.RouteAdded, subnet),
+			outcome{verdict.Shadowed, verdict.EffectDiverted, verdict.Replaced, false},
+			"ip route del 10.100.21.0/24 via 192.168.1.77 dev ens33",
+		},
+		{
+			"rule diverts to another table",
+			func(w *world) {
+				w.rules = append(w.rules, netstate.Rule{Family: ip4, Priority: 100, Table: 100, Action: 1, Dst: pfx(subnet)})
+				w.routes = append(w.routes, route("0.0.0.0/0", "", ifVPN, 100))
+			},
+			hint(netstate.RuleAdded, subnet),
+			outcome{verdict.Diverted, verdict.Leaking, verdict.RuleChanged, false},
+			"ip rule add to 10.100.21.0/24 lookup main pref 99",
+		},
+		{
+			"rule diverts only what comes from the flannel address",
+			func(w *world) {
+				w.rules = append(w.rules, netstate.Rule{Family: ip4, Priority: 100, Table: 100, Action: 1, Dst: pfx(subnet), Src: pfx("10.100.10.0/24")})
+				w.routes = append(w.routes, route("10.0.0.0/8", "", ifVPN, 100))
+			},
+			hint(netstate.RuleAdded, subnet),
+			outcome{verdict.Diverted, verdict.Leaking, verdict.RuleChanged, false},
+			"ip rule add to 10.100.21.0/24 lookup main pref 99",
+		},
+		{
+			"rule makes it unreachable",
+			func(w *world) {
+				w.rules = append(w.rules, netstate.Rule{Family: ip4, Priority: 100, Action: 7, Dst: pfx(subnet)})
+			},
+			hint(netstate.RuleAdded, subnet),
+			outcome{verdict.Blackholed, verdict.Unreachable, verdict.RuleChanged, false},
+			"ip rule add to 10.100.21.0/24 lookup main pref 99",
+		},
+		{
+			"blackhole instead of the route",
+			func(w *world) {
+				w.routes = remove(w.routes, ofSubnet)
+				w.routes = append(w.routes, netstate.Route{Table: 254, Dst: pfx(subnet), Type: netstate.Blackhole})
+			},
+			hint(netstate.RouteReplaced, subnet),
+			outcome{verdict.Blackholed, verdict.EffectBlackhole, verdict.Replaced, false},
+			"ip route del blackhole 10.100.21.0/24",
+		},
+		{
+			"wrong gateway",
+			func(w *world) {
+				for i := range w.routes {
+					if ofSubnet(w.routes[i]) {
+						w.routes[i].Gateway = addr("10.100.22.0")
+					}
+				}
+			},
+			hint(netstate.RouteReplaced, subnet),
+			outcome{verdict.WrongGateway, verdict.EffectDiverted, verdict.Replaced, false},
+			"ip route replace",
+		},
+		{
+			"wrong device",
+			func(w *world) {
+				w.routes = remove(w.routes, ofSubnet)
+				w.routes = append(w.routes, route(subnet, "192.168.1.1", ifEth, 254))
+			},
+			hint(netstate.RouteReplaced, subnet),
+			outcome{verdict.WrongDevice, verdict.EffectDiverted, verdict.Replaced, false},
+			"ip route replace",
+		},
+		{
+			"neighbor deleted",
+			func(w *world) {
+				w.neighbors = remove(w.neighbors, func(n netstate.Neighbor) bool { return n.IP == addr("10.100.21.0") })
+			},
+			hint(netstate.NeighborDeleted, "10.100.21.0/32"),
+			outcome{verdict.NeighborMissing, verdict.Undeliverable, verdict.Deleted, false},
+			"ip neigh replace 10.100.21.0 lladdr 02:04:00:00:00:15 dev flannel.1 nud permanent",
+		},
+		{
+			"neighbor altered",
+			func(w *world) {
+				for i := range w.neighbors {
+					if w.neighbors[i].IP == addr("10.100.21.0") {
+						w.neighbors[i].MAC = mac(ip4, 999)
+					}
+				}
+			},
+			hint(netstate.NeighborChanged, "10.100.21.0/32"),
+			outcome{verdict.NeighborWrong, verdict.Undeliverable, verdict.Replaced, false},
+			"ip neigh replace 10.100.21.0 lladdr 02:04:00:00:00:15 dev flannel.1 nud permanent",
+		},
+		{
+			"fdb entry deleted",
+			func(w *world) {
+				w.fdb = remove(w.fdb, func(f netstate.FDBEntry) bool { return f.MAC == mac(ip4, 21) })
+			},
+			netstate.Hint{At: t0, Kind: netstate.FDBDeleted, Index: ifVX4, Device: "flannel.1"},
+			outcome{verdict.FDBMissing, verdict.Undeliverable, verdict.Deleted, false},
+			"bridge fdb replace 02:04:00:00:00:15 dev flannel.1 dst 192.168.1.21 self permanent",
+		},
+		{
+			"fdb entry altered",
+			func(w *world) {
+				for i := range w.fdb {
+					if w.fdb[i].MAC == mac(ip4, 21) {
+						w.fdb[i].Dst = addr("192.168.1.99")
+					}
+				}
+			},
+			netstate.Hint{At: t0, Kind: netstate.FDBChanged, Index: ifVX4, Device: "flannel.1", Prefix: pfx("192.168.1.99/32")},
+			outcome{verdict.FDBWrong, verdict.Undeliverable, verdict.Replaced, false},
+			"bridge fdb replace 02:04:00:00:00:15 dev flannel.1 dst 192.168.1.21 self permanent",
+		},
+		{
+			"underlay to the peer blackholed",
+			func(w *world) {
+				w.routes = append(w.routes, netstate.Route{Table: 254, Dst: pfx("192.168.1.21/32"), Type: netstate.Blackhole})
+			},
+			hint(netstate.RouteAdded, "192.168.1.21/32"),
+			outcome{verdict.UnderlayDown, verdict.Undeliverable, verdict.UnderlayChanged, false},
+			"ip route show table all to match 192.168.1.21",
+		},
+		{
+			"address of the peer's subnet on this node",
+			func(w *world) {
+				w.addrs = append(w.addrs, netstate.Addr{Device: ifCNI, Prefix: pfx("10.100.21.2/32")})
+				w.routes = append(w.routes, netstate.Route{Table: 255, Dst: pfx("10.100.21.2/32"), Type: netstate.Local, Device: ifCNI})
+			},
+			hint(netstate.AddrAdded, "10.100.21.2/32"),
+			outcome{verdict.Shadowed, verdict.EffectLocal, verdict.Replaced, true},
+			"ip address del 10.100.21.2/32 dev cni0",
+		},
+	}
+	for _, tt := range tests {
+		for _, after := range []bool{false, true} {
+			name := tt.name + "/before the start"
+			want := tt.want
+			if after {
+				name = tt.name + "/after the start"
+			} else {
+				want.Cause = verdict.CauseUnknown
+			}
+			t.Run(name, func(t *testing.T) {
+				w := newWorld(3, ip4, ip6)
+				var prev *wire.Snapshot
+				if after {
+					prev, _ = Next(opts, nil, w.input())
+					if !prev.Healthy {
+						t.Fatalf("not healthy before the fault: %v", bad(prev))
+					}
+					w.later(time.Hour).hints = []netstate.Hint{tt.hint}
+				}
+				tt.break_(w)
+				got, _ := Next(opts, prev, w.input())
+				if diff := cmp.Diff(map[string]outcome{subnet: want}, bad(got)); diff != "" {
+					t.Errorf("bad leases (-want +got):\n%s", diff)
+				}
+				if got.Healthy {
+					t.Error("healthy in spite of the fault")
+				}
+				if len(got.Incidents) != 1 || got.Incidents[0].Leases != 1 {
+					t.Errorf("incidents: %+v, want one with one lease", got.Incidents)
+				}
+				for _, l := range got.Leases {
+					if l.State != verdict.OK && (len(l.Advice) == 0 || !strings.HasPrefix(l.Advice[0].Command, tt.advice)) {
+						t.Errorf("advice %+v, want the first to begin with %q", l.Advice, tt.advice)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestNext_Flap(t *testing.T) {
+	w := newWorld(3, ip4)
+	s, _ := Next(opts, nil, w.input())
+	if !s.Healthy || s.Summary.Expected != 3 || s.Summary.Present != 3 {
+		t.Fatalf("healthy %v, summary %+v", s.Healthy, s.Summary)
+	}
+	routes, neighbors := w.routes, w.neighbors
+	w.routes, w.neighbors = append([]netstate.Route(nil), routes...), append([]netstate.Neighbor(nil), neighbors...)
+	flapped := w.later(time.Hour).at
+	w.flap(ip4)
+	s, _ = Next(opts, s, w.input())
+	for _, l := range s.Leases {
+		if got := (outcome{l.State, l.Effect, l.Cause, false}); got != (outcome{verdict.Missing, verdict.Leaking, verdict.CauseLinkDown, false}) {
+			t.Errorf("%s after the flap: %+v", l.Lease, got)
+		}
+		if want := "via 192.168.1.1 dev ens33 by the default route"; !strings.Contains(l.Lookup, want) {
+			t.Errorf("lookup %q, want %q in it", l.Lookup, want)
+		}
+		if len(l.Advice) != 3 {
+			t.Errorf("advice %v, want the route, the neighbor and the restart", l.Advice)
+		}
+	}
+	if len(s.Incidents) != 1 || s.Incidents[0].Leases != 3 || s.Incidents[0].Device != "flannel.1" {
+		t.Errorf("incidents %+v, want one of flannel.1 with 3 leases", s.Incidents)
+	}
+	if s.Summary.Missing != 3 {
+		t.Errorf("missing %d, want 3", s.Summary.Missing)
+	}
+
+	w.hints = nil
+	w.later(time.Minute).routes = routes
+	s, _ = Next(opts, s, w.input())
+	for _, l := range s.Leases {
+		if got := (outcome{l.State, l.Effect, l.Cause, false}); got != (outcome{verdict.NeighborMissing, verdict.Undeliverable, verdict.CauseLinkDown, false}) {
+			t.Errorf("%s with the routes alone: %+v", l.Lease, got)
+		}
+		if !l.Since.Equal(flapped) {
+			t.Errorf("since %s, want the time of the flap %s", l.Since, flapped)
+		}
+	}
+	if s.Summary.Missing != 0 {
+		t.Errorf("missing %d, want 0: the routes are there", s.Summary.Missing)
+	}
+
+	w.later(time.Minute).neighbors = neighbors
+	s, _ = Next(opts, s, w.input())
+	if !s.Healthy || len(s.Incidents) != 0 || s.IncidentsTotal["link_down"] != 1 {
+		t.Errorf("after the repair: healthy %v, incidents %+v, totals %v", s.Healthy, s.Incidents, s.IncidentsTotal)
+	}
+}
+
+// An IPv6 device loses its address when it is set down.
+func TestNext_FlapIPv6(t *testing.T) {
+	w := newWorld(2, ip4, ip6)
+	s, _ := Next(opts, nil, w.input())
+	w.later(time.Hour).flap(ip6)
+	s, _ = Next(opts, s, w.input())
+	for _, l := range s.Leases {
+		switch {
+		case l.Family == ip4 && l.State != verdict.OK:
+			t.Errorf("%s is %s", l.Lease, l.State)
+		case l.Family == ip6 && (l.State != verdict.LinkDown || l.Effect != verdict.Leaking || l.Cause != verdict.CauseLinkDown):
+			t.Errorf("%s: %+v", l.Lease, l)
+		case l.Family == ip6 && l.Advice[0].Command != "ip address add fd00:10:a::/128 dev flannel-v6.1":
+			t.Errorf("first advice %q", l.Advice[0].Command)
+		}
+	}
+}
+
+func TestNext_Device(t *testing.T) {
+	tests := []struct {
+		name   string
+		break_ func(*world)
+		hints  []netstate.Hint
+		want   outcome
+	}{
+		{
+			"deleted",
+			func(w *world) {
+				w.flap(ip4)
+				w.links = remove(w.links, func(l netstate.Link) bool { return l.Index == ifVX4 })
+				w.addrs = remove(w.addrs, func(a netstate.Addr) bool { return a.Device == ifVX4 })
+				w.hints = []netstate.Hint{{Kind: netstate.LinkDeleted, Device: "flannel.1", Index: ifVX4}}
+			},
+			nil, outcome{verdict.LinkDown, verdict.Leaking, verdict.LinkDeleted, false},
+		},
+		{
+			"down",
+			func(w *world) { w.flap(ip4); w.link(ifVX4).Up = false; w.hints = w.hints[:1] },
+			nil, outcome{verdict.LinkDown, verdict.Leaking, verdict.CauseLinkDown, false},
+		},
+		{
+			"address removed",
+			func(w *world) {
+				w.flap(ip4)
+				w.addrs = remove(w.addrs, func(a netstate.Addr) bool { return a.Device == ifVX4 })
+				w.hints = []netstate.Hint{{Kind: netstate.AddrDeleted, Family: ip4, Device: "flannel.1", Index: ifVX4, PortID: 5}}
+			},
+			nil, outcome{verdict.LinkDown, verdict.Leaking, verdict.AddressRemoved, false},
+		},
+		{
+			"re-created without its leases",
+			func(w *world) {
+				w.flap(ip4)
+				w.fdb = nil
+				w.link(ifVX4).Index = 9
+				for i := range w.addrs {
+					if w.addrs[i].Device == ifVX4 {
+						w.addrs[i].Device = 9
+					}
+				}
+				w.hints = []netstate.Hint{{Kind: netstate.LinkDeleted, Device: "flannel.1", Index: ifVX4}, {Kind: netstate.LinkChanged, Device: "flannel.1", Index: 9, Up: true}}
+			},
+			nil, outcome{verdict.Missing, verdict.Leaking, verdict.LinkDeleted, false},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(3, ip4)
+			s, _ := Next(opts, nil, w.input())
+			w.later(time.Hour)
+			tt.break_(w)
+			s, _ = Next(opts, s, w.input())
+			for _, l := range s.Leases {
+				if got := (outcome{l.State, l.Effect, l.Cause, l.Partial}); got != tt.want {
+					t.Errorf("%s: %+v, want %+v", l.Lease, got, tt.want)
+				}
+			}
+		})
+	}
+}
+
+func TestNext_Pending(t *testing.T) {
+	w := newWorld(2, ip4)
+	s, _ := Next(opts, nil, w.input())
+	fresh := leaseOf(ip4, 40)
+	w.later(time.Hour).generation++
+	w.peers = append(w.peers, fresh)
+	state := w.state()
+	joined := w.at
+
+	// The set is there before the kernel was asked about it.
+	old := newWorld(2, ip4).state()
+	s, _ = Next(opts, s, Input{Set: w.set(), State: old, Now: joined})
+	if got := bad(s); len(got) != 1 || got["10.100.40.0/24"].State != verdict.Pending || !s.Healthy {
+		t.Fatalf("before the kernel was asked: %v, healthy %v", got, s.Healthy)
+	}
+	s, wake := Next(opts, s, Input{Set: w.set(), State: state, Now: joined.Add(time.Second)})
+	if got := bad(s); got["10.100.40.0/24"].State != verdict.Pending || !s.Healthy {
+		t.Fatalf("within the grace: %v, healthy %v", got, s.Healthy)
+	}
+	if want := joined.Add(time.Minute); !wake.Equal(want) {
+		t.Errorf("wake at %s, want %s", wake, want)
+	}
+	if s.Summary.Missing != 0 || s.Summary.Expected != 2 {
+		t.Errorf("a pending route counts as expected: %+v", s.Summary)
+	}
+	s, _ = Next(opts, s, Input{Set: w.set(), State: state, Now: wake})
+	want := outcome{verdict.Missing, verdict.Leaking, verdict.NeverInstalled, false}
+	if got := bad(s)["10.100.40.0/24"]; got != want || s.Healthy {
+		t.Errorf("after the grace: %+v, want %+v", got, want)
+	}
+}
+
+// A lease that changes is pending again, and names the change if nothing follows.
+func TestNext_LeaseChanged(t *testing.T) {
+	w := newWorld(2, ip4)
+	s, _ := Next(opts, nil, w.input())
+	w.later(time.Hour).peers[0].MAC = mac(ip4, 500)
+	s, _ = Next(opts, s, w.input())
+	if got := bad(s)["10.100.20.0/24"]; got.State != verdict.Pending {
+		t.Fatalf("at once: %+v", got)
+	}
+	s, _ = Next(opts, s, w.later(time.Minute).input())
+	want := outcome{verdict.NeighborWrong, verdict.Undeliverable, verdict.LeaseChanged, false}
+	if got := bad(s)["10.100.20.0/24"]; got != want {
+		t.Errorf("after the grace: %+v, want %+v", got, want)
+	}
+}
+
+// An exporter restart judges old leases at once, and young Nodes not before their grace.
+func TestNext_Restart(t *testing.T) {
+	w := newWorld(2, ip4)
+	w.routes = remove(w.routes, func(r netstate.Route) bool { return r.Device == ifVX4 })
+	w.peers[0].Created = t0.Add(-10 * time.Second)
+	s, wake := Next(opts, nil, w.input())
+	got := bad(s)
+	if got["10.100.20.0/24"].State != verdict.Pending || got["10.100.21.0/24"].State != verdict.Missing {
+		t.Errorf("%v", got)
+	}
+	if want := t0.Add(50 * time.Second); !wake.Equal(want) {
+		t.Errorf("wake at %s, want %s", wake, want)
+	}
+}
+
+func TestNext_Incomplete(t *testing.T) {
+	w := newWorld(2, ip4)
+	w.flap(ip4)
+	for name, in := range map[string]Input{
+		"nothing":          {Now: t0},
+		"no kernel":        {Set: w.set(), Now: t0},
+		"no leases":        {State: w.state(), Now: t0},
+		"broken kernel":    {Set: w.set(), State: &netstate.State{Problem: "too many open files"}, Now: t0},
+		"leases never read": {Set: &lease.Set{Source: "file", Problem: "no such file"}, State: w.state(), Now: t0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := Next(opts, nil, in)
+			if s.Healthy || s.Complete {
+				t.Errorf("healthy %v, complete %v on no data", s.Healthy, s.Complete)
+			}
+			for l, o := range bad(s) {
+				if o.State != verdict.Unknown {
+					t.Errorf("%s is %s, want unknown", l, o.State)
+				}
+			}
+			if n := s.Summary.Missing + s.Summary.Stale; n != 0 {
+				t.Errorf("missing and stale %d on no data", n)
+			}
+		})
+	}
+}
+
+// The source is lost later: the leases keep being judged, nothing new becomes stale.
+func TestNext_SourceLost(t *testing.T) {
+	w := newWorld(2, ip4)
+	s, _ := Next(opts, nil, w.input())
+	w.later(time.Hour).flap(ip4)
+	w.routes = append(w.routes, netstate.Route{
+		Table: 254, Dst: subnetOf(ip4, 77), Type: netstate.Unicast, Device: ifVX4, Gateway: subnetOf(ip4, 77).Addr(), OnLink: true,
+	})
+	in := w.input()
+	in.Set.Complete, in.Set.Problem = false, "the file is gone"
+	s, _ = Next(opts, s, in)
+	if s.Complete || s.Healthy || s.Summary.States[verdict.Missing] != 2 || len(s.Stale) != 0 {
+		t.Errorf("complete %v, states %v, stale %v", s.Complete, s.Summary.States, s.Stale)
+	}
+}
+
+func TestNext_Stale(t *testing.T) {
+	w := newWorld(3, ip4, ip6)
+	s, _ := Next(opts, nil, w.input())
+	left := w.peers[0]
+	w.later(time.Hour).generation++
+	w.peers = w.peers[1:]
+	s, wake := Next(opts, s, w.input())
+	if !s.Healthy || s.Summary.Stale != 0 || wake.IsZero() {
+		t.Fatalf("within the grace: healthy %v, stale %d, wake %s", s.Healthy, s.Summary.Stale, wake)
+	}
+	w.at = wake
+	s, _ = Next(opts, s, w.input())
+	if !s.Healthy || s.Summary.Stale != 3 {
+		t.Errorf("after the grace: healthy %v, stale %+v", s.Healthy, s.Stale)
+	}
+	if got, want := s.Stale[0].Advice[0].Command, "ip route del "+left.Subnet.String()+" via 10.100.20.0 dev flannel.1"; got != want {
+		t.Errorf("advice %q, want %q", got, want)
+	}
+
+	t.Run("before the start", func(t *testing.T) {
+		s, _ := Next(opts, nil, w.input())
+		if !s.Healthy || s.Summary.Stale != 3 {
+			t.Errorf("healthy %v, stale %+v, want 3 at once: they are older than we are", s.Healthy, s.Stale)
+		}
+	})
+	t.Run("gone", func(t *testing.T) {
+		w := newWorld(2, ip4)
+		s, _ := Next(opts, s, w.input())
+		if s.Summary.Stale != 0 {
+			t.Errorf("stale %+v", s.Stale)
+		}
+	})
+	t.Run("beside a malformed node", func(t *testing.T) {
+		w.peers[0].Malformed, w.peers[0].Subnet = "backend-data is not JSON", netip.Prefix{}
+		s, _ := Next(opts, nil, w.input())
+		if s.Summary.Stale != 0 {
+			t.Errorf("an object that may be the malformed node's is called stale: %+v", s.Stale)
+		}
+	})
+}
+
+func TestNext_Conflict(t *testing.T) {
+	w := newWorld(3, ip4)
+	w.peers[1].MAC = w.peers[0].MAC
+	w.peers[2].Subnet = w.own[0].Subnet
+	s, _ := Next(opts, nil, w.input())
+	for _, l := range s.Leases {
+		if l.State != verdict.Conflict || l.Reason == "" {
+			t.Errorf("%s is %s (%s), want conflict", l.Peer, l.State, l.Reason)
+		}
+	}
+	if s.Healthy || s.Summary.Expected != 0 {
+		t.Errorf("healthy %v, expected %d", s.Healthy, s.Summary.Expected)
+	}
+}
+
+func TestNext_OtherStates(t *testing.T) {
+	tests := []struct {
+		name   string
+		break_ func(*world, *lease.Lease)
+		want   outcome
+		well   bool
+	}{
+		{"malformed", func(_ *world, l *lease.Lease) { l.Malformed = "x" }, outcome{verdict.Unknown, verdict.EffectUnknown, "", false}, false},
+		{"another backend", func(_ *world, l *lease.Lease) { l.BackendType = "host-gw" }, outcome{verdict.Unsupported, verdict.EffectUnknown, "", false}, true},
+		{"another VNI", func(_ *world, l *lease.Lease) { l.VNI = 4096 }, outcome{verdict.VNIMismatch, verdict.Undeliverable, verdict.CauseUnknown, false}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(2, ip4)
+			tt.break_(w, &w.peers[0])
+			s, _ := Next(opts, nil, w.input())
+			if diff := cmp.Diff(map[string]outcome{"10.100.20.0/24": tt.want}, bad(s)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if s.Healthy != tt.well {
+				t.Errorf("healthy %v, want %v", s.Healthy, tt.well)
+			}
+		})
+	}
+}
+
+// A node that moved to another CNI keeps flannel's annotations.
+func TestNext_LeftOver(t *testing.T) {
+	w := newWorld(2, ip4)
+	w.flap(ip4)
+	w.links = remove(w.links, func(l netstate.Link) bool { return l.Index == ifVX4 })
+	w.addrs = remove(w.addrs, func(a netstate.Addr) bool { return a.Device == ifVX4 })
+	w.routes = append(w.routes, route("10.96.0.0/12", "", ifVPN, 254))
+	s, _ := Next(opts, nil, w.input())
+	if s.Summary.States[verdict.Unsupported] != 2 || !s.Healthy {
+		t.Errorf("states %v, healthy %v", s.Summary.States, s.Healthy)
+	}
+}
+
+func TestNext_DirectRouting(t *testing.T) {
+	direct := func(w *world) {
+		for i := range w.routes {
+			if w.routes[i].Device == ifVX4 {
+				n := slicesIndexPeer(w, w.routes[i].Dst)
+				w.routes[i].Device, w.routes[i].Gateway, w.routes[i].OnLink = ifEth, w.peers[n].PublicIP, false
+			}
+		}
+		w.neighbors, w.fdb = nil, nil
+	}
+	off := false
+	for name, tt := range map[string]struct {
+		config expect.Config
+		want   verdict.State
+	}{
+		"accepted while it is not known": {expect.Config{}, verdict.OK},
+		"wrong when it is off":           {expect.Config{DirectRouting: &off}, verdict.WrongDevice},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(2, ip4)
+			direct(w)
+			o := opts
+			o.Flannel = tt.config
+			s, _ := Next(o, nil, w.input())
+			if s.Summary.States[tt.want] != 2 {
+				t.Errorf("states %v, want 2 %s", s.Summary.States, tt.want)
+			}
+		})
+	}
+	t.Run("survives the loss of the flannel device", func(t *testing.T) {
+		w := newWorld(2, ip4)
+		direct(w)
+		w.link(ifVX4).Up = false
+		s, _ := Next(opts, nil, w.input())
+		if s.Summary.States[verdict.OK] != 2 {
+			t.Errorf("states %v", s.Summary.States)
+		}
+	})
+}
+
+func slicesIndexPeer(w *world, subnet netip.Prefix) int {
+	for i, l := range w.peers {
+		if l.Subnet == subnet {
+			return i
+		}
+	}
+	return -1
+}
+
+func TestNext_NodeProblems(t *testing.T) {
+	tests := []struct {
+		name   string
+		break_ func(*world)
+		want   verdict.NodeProblem
+		well   bool
+	}{
+		{"own MAC changed", func(w *world) { w.link(ifVX4).MAC = mac(ip4, 700) }, verdict.DeviceMAC, false},
+		{"other tunnel address", func(w *world) { w.link(ifVX4).VXLAN.Local = netip.MustParseAddr("192.168.1.99") }, verdict.DeviceLocal, false},
+		{"MTU too large", func(w *world) { w.link(ifVX4).MTU = 1500 }, verdict.DeviceMTU, true},
+		{"other address", func(w *world) {
+			for i := range w.addrs {
+				if w.addrs[i].Device == ifVX4 {
+					w.addrs[i].Prefix = netip.MustParsePrefix("10.100.99.0/32")
+				}
+			}
+		}, verdict.DeviceAddress, false},
+		{"stale route for the own subnet", func(w *world) {
+			w.routes = append(w.routes, netstate.Route{Table: 254, Dst: w.own[0].Subnet, Type: netstate.Unicast, Device: ifVX4, Gateway: w.own[0].Subnet.Addr()})
+		}, verdict.OwnSubnetShadowed, false},
+		{"blackhole for the own subnet is flannel's", func(w *world) {
+			w.routes = append(w.routes, netstate.Route{Table: 254, Dst: w.own[0].Subnet, Type: netstate.Blackhole})
+		}, "", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(2, ip4)
+			tt.break_(w)
+			s, _ := Next(opts, nil, w.input())
+			var got []verdict.NodeProblem
+			for _, p := range s.NodeProblems {
+				got = append(got, p.Problem)
+			}
+			var want []verdict.NodeProblem
+			if tt.want != "" {
+				want = append(want, tt.want)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if s.Healthy != tt.well || len(bad(s)) != 0 {
+				t.Errorf("healthy %v, want %v; bad %v", s.Healthy, tt.well, bad(s))
+			}
+		})
+	}
+}
+
+func TestNext_Forwarding(t *testing.T) {
+	for name, tt := range map[string]struct {
+		conf netstate.NetConf
+		want verdict.NodeProblem
+	}{
+		"off":       {netstate.NetConf{Family: ip4, Device: ifCNI}, verdict.ForwardingOff},
+		"rp_filter": {netstate.NetConf{Family: ip4, Device: ifCNI, Forwarding: true, RPFilter: 1}, verdict.RPFilter},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(2, ip4)
+			w.netconf = []netstate.NetConf{tt.conf}
+			in := w.input()
+			q := netstate.Query{Dst: expect.PodAddress(w.peers[0].Subnet), Src: expect.PodAddress(w.own[0].Subnet), IIF: ifCNI}
+			in.State.Lookups = append(in.State.Lookups, netstate.Lookup{Query: q, Errno: netstate.ErrnoUnreachable})
+			in.State.Sort()
+			s, _ := Next(opts, nil, in)
+			if len(s.NodeProblems) != 1 || s.NodeProblems[0].Problem != tt.want || s.Healthy {
+				t.Errorf("node problems %+v, healthy %v", s.NodeProblems, s.Healthy)
+			}
+		})
+	}
+}

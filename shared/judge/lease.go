@@ -1,0 +1,374 @@
+package judge
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"routewatch/shared/expect"
+	"routewatch/shared/lease"
+	"routewatch/shared/netstate"
+	"routewatch/shared/verdict"
+	"routewatch/shared/wire"
+)
+
+// What an ok lease proves, and what it does not.
+var (
+	checked   = []string{"device", "route", "lookup plain and from the flannel address", "neighbor", "fdb", "lookup of the public IP"}
+	unchecked = []string{"firewall", "the path between the nodes", "the peer's own side", "MTU"}
+)
+
+// finding is the outcome for one lease, before its history is added.
+type finding struct {
+	state   verdict.State
+	effect  verdict.Effect
+	partial bool
+	reason  string
+	// present: an accepted route for exactly the subnet is there.
+	present bool
+}
+
+// Lease judges one lease: the only judgment of a lease there is. prev is what
+// was known of it before; of a new one only Changed and Cause are set.
+func Lease(prev wire.Lease, chain expect.Chain, e evidence, now time.Time, opts Options) wire.Lease {
+	l := chain.Lease
+	found := find(chain, &e)
+	next := wire.Lease{
+		Lease: l.Subnet, Family: l.Family, Peer: l.Peer,
+		PublicIP: l.PublicIP, Backend: l.BackendType, VNI: l.VNI, MAC: l.MAC,
+		Changed: prev.Changed, Completed: prev.Completed || found.state == verdict.OK,
+	}
+	young := !next.Completed && now.Before(next.Changed.Add(opts.Grace))
+	if young && mayPend(found.state, l, &e) {
+		found.state = verdict.Pending
+	}
+	next.State, next.Effect, next.Partial = found.state, found.effect, found.partial
+	next.Reason, next.RoutePresent = found.reason, found.present
+	if found.state == verdict.OK {
+		next.Checked, next.Unchecked = checked, unchecked
+		return next
+	}
+	history(&next, prev, chain, &e, now)
+	describe(&next, chain, &e, opts)
+	return next
+}
+
+// mayPend: flannel may still be at work. A conflict or another VNI does not
+// pass by waiting; a lease that the kernel was not yet asked about does.
+func mayPend(s verdict.State, l lease.Lease, e *evidence) bool {
+	switch s {
+	case verdict.Conflict, verdict.VNIMismatch:
+		return false
+	case verdict.Unknown:
+		return l.Malformed == "" && e.complete
+	}
+	return s.Bad()
+}
+
+// find tries the states in the order of the vocabulary.
+func find(chain expect.Chain, e *evidence) finding {
+	l := chain.Lease
+	switch {
+	case l.Malformed != "":
+		return finding{state: verdict.Unknown, effect: verdict.EffectUnknown, reason: l.Malformed}
+	case chain.Unsupported != "":
+		return finding{state: verdict.Unsupported, effect: verdict.EffectUnknown, reason: chain.Unsupported}
+	case !e.complete:
+		return finding{state: verdict.Unknown, effect: verdict.EffectUnknown, reason: cmpOr(e.problem, "the kernel was not read yet")}
+	case !e.read:
+		return finding{state: verdict.Unknown, effect: verdict.EffectUnknown, reason: "the kernel was not yet asked about this lease"}
+	}
+	p := path{chain: chain, e: e}
+	p.choose()
+	f := p.find()
+	f.present = p.present()
+	switch {
+	case l.Conflict != "":
+		f.state, f.reason = verdict.Conflict, l.Conflict
+	case chain.VNIMismatch != "":
+		f.state, f.reason = verdict.VNIMismatch, chain.VNIMismatch
+		if f.effect == verdict.Delivered {
+			f.effect = verdict.Undeliverable
+		}
+	}
+	return f
+}
+
+// path judges the way that packets take, against the form that is in use.
+type path struct {
+	chain expect.Chain
+	e     *evidence
+	form  expect.Form // the accepted form that the kernel has, else the first
+}
+
+// choose picks the accepted form that the kernel takes, or has a route for;
+// the tunnel form if none.
+func (p *path) choose() {
+	forms := p.chain.Forms
+	p.form = forms[0]
+	for _, f := range forms {
+		if p.matches(f, p.e.out) && p.matches(f, p.e.from) {
+			p.form = f
+			return
+		}
+	}
+	for _, f := range forms {
+		if slices.ContainsFunc(p.candidates(), func(r netstate.Route) bool { return p.isForm(f, r) }) {
+			p.form = f
+			return
+		}
+	}
+}
+
+// isForm compares by gateway and device only: a route's protocol, scope and
+// metric say nothing about where packets go.
+func (p *path) isForm(f expect.Form, r netstate.Route) bool {
+	if r.Type != netstate.Unicast || r.Multipath || r.Gateway != f.Gateway {
+		return false
+	}
+	if f.Tunnel {
+		return p.e.present && r.Device == p.e.device.Index
+	}
+	under := p.e.underlay
+	return !p.e.isFlannel(r.Device) &&
+		(under.Errno != 0 || r.Device == under.Route.Device && !under.Route.Gateway.IsValid())
+}
+
+func (p *path) matches(f expect.Form, l netstate.Lookup) bool {
+	return l.Errno == 0 && p.isForm(f, l.Route)
+}
+
+func (p *path) onForm(l netstate.Lookup) bool { return p.matches(p.form, l) }
+
+// candidates are the routes for exactly the subnet that packets can meet: in
+// main and default, and in whatever table the lookups came through.
+func (p *path) candidates() []netstate.Route {
+	var c []netstate.Route
+	for _, r := range p.e.exact {
+		switch r.Table {
+		case netstate.TableMain, netstate.TableDefault, p.e.out.Route.Table, p.e.from.Route.Table:
+			c = append(c, r)
+		}
+	}
+	return c
+}
+
+func (p *path) present() bool {
+	return p.onForm(p.e.out) && p.onForm(p.e.from) ||
+		slices.ContainsFunc(p.candidates(), func(r netstate.Route) bool { return p.isForm(p.form, r) })
+}
+
+func (p *path) find() finding {
+	e, subnet := p.e, p.chain.Lease.Subnet
+	onPath := p.onForm(e.out) && p.onForm(e.from)
+	f := finding{effect: p.effect()}
+	if p.form.Tunnel && (!e.present || !e.device.Up || !e.addressed) {
+		return p.linkDown(f)
+	}
+	candidates := p.candidates()
+	best, ok := p.best(candidates)
+	switch {
+	case !onPath && len(candidates) == 0:
+		f.state = verdict.Missing
+		return f
+	case slices.ContainsFunc(candidates, func(r netstate.Route) bool { return r.Dead && p.isForm(p.form, r) }):
+		f.state, f.reason = verdict.LinkDown, "the route's device has no carrier and the kernel skips the route"
+		return f
+	case e.out.Discarded() || ok && best.Type.Discards():
+		f.state = verdict.Blackholed
+		f.partial = slices.ContainsFunc(e.inside, func(r netstate.Route) bool { return r.Type.Discards() })
+		return f
+	case p.diverted(e.out) || p.diverted(e.from):
+		f.state = verdict.Diverted
+		return f
+	case !p.present():
+		f.state = verdict.WrongGateway
+		if best.Device != p.e.device.Index {
+			f.state = verdict.WrongDevice
+		}
+		return f
+	case !onPath:
+		f.state = verdict.Shadowed
+		f.partial = inside(e.out, subnet) || inside(e.from, subnet)
+		return f
+	}
+	if worst, shadowed := p.shadow(); shadowed {
+		return finding{state: verdict.Shadowed, effect: worst, partial: true}
+	}
+	if state, ok := p.encapsulation(); !ok {
+		f.state = state
+		return f
+	}
+	if reason := p.underlay(); reason != "" {
+		f.state, f.reason = verdict.UnderlayDown, reason
+		return f
+	}
+	f.state = verdict.OK
+	return f
+}
+
+func (p *path) linkDown(f finding) finding {
+	e := p.e
+	name := expect.DeviceName(p.chain.Lease.Family, p.chain.VNI)
+	if !e.anyDevice && e.out.Errno == 0 && e.out.Route.Dst.Bits() > 0 {
+		return finding{
+			state: verdict.Unsupported, effect: verdict.EffectUnknown,
+			reason: "this node has no flannel device and another network's route for the subnet: the lease looks left over from flannel",
+		}
+	}
+	f.state = verdict.LinkDown
+	switch {
+	case !e.present:
+		f.reason = fmt.Sprintf("%s (VNI %d) is not there", name, p.chain.VNI)
+	case !e.device.Up:
+		f.reason = e.device.Name + " is not up"
+	default:
+		f.reason = fmt.Sprintf("%s has no %s address", e.device.Name, p.chain.Lease.Family)
+	}
+	return f
+}
+
+// best is the route for exactly the subnet that wins: the one that the kernel
+// answered with, else the one with the lowest metric.
+func (p *path) best(candidates []netstate.Route) (netstate.Route, bool) {
+	for _, l := range []netstate.Lookup{p.e.out, p.e.from} {
+		if l.Errno == 0 && l.Route.Dst == p.chain.Lease.Subnet {
+			return l.Route, true
+		}
+	}
+	if len(candidates) == 0 {
+		return netstate.Route{}, false
+	}
+	return slices.MinFunc(candidates, func(a, b netstate.Route) int { return int(int64(a.Priority) - int64(b.Priority)) }), true
+}
+
+// diverted: a rule other than the kernel's three sent the packet elsewhere. A
+// lookup that fails although the route is right can only be a rule's doing.
+func (p *path) diverted(l netstate.Lookup) bool {
+	if p.onForm(l) {
+		return false
+	}
+	if l.Errno != 0 {
+		return p.present()
+	}
+	switch l.Route.Table {
+	case netstate.TableLocal, netstate.TableMain, netstate.TableDefault:
+		return false
+	}
+	return true
+}
+
+// shadow returns the worst effect of the more specific routes that lead elsewhere.
+func (p *path) shadow() (verdict.Effect, bool) {
+	worst, shadowed := verdict.Delivered, false
+	for _, l := range p.e.paths {
+		if p.onForm(l) {
+			continue
+		}
+		shadowed = true
+		worst = worse(worst, p.effectOf(l))
+	}
+	return worst, shadowed
+}
+
+// encapsulation holds neighbor and FDB against the lease.
+func (p *path) encapsulation() (verdict.State, bool) {
+	if !p.form.Tunnel {
+		return "", true
+	}
+	switch n := p.e.neighbor; {
+	case !p.e.hasNeighbor || !n.Permanent() && n.MAC != p.form.NeighborMAC:
+		return verdict.NeighborMissing, false
+	case n.MAC != p.form.NeighborMAC || !n.Permanent():
+		return verdict.NeighborWrong, false
+	}
+	if len(p.e.fdb) == 0 {
+		return verdict.FDBMissing, false
+	}
+	if !slices.ContainsFunc(p.e.fdb, p.rightFDB) || len(p.e.fdb) > 1 {
+		return verdict.FDBWrong, false
+	}
+	return "", true
+}
+
+func (p *path) rightFDB(f netstate.FDBEntry) bool {
+	d := p.e.device.VXLAN
+	return f.Dst == p.form.FDBDst && (f.VNI == 0 || f.VNI == d.VNI) && (f.Port == 0 || f.Port == d.Port)
+}
+
+// underlay says what is wrong with the node's own path to the peer, "" if nothing is.
+func (p *path) underlay() string {
+	u, ip := p.e.underlay, p.chain.Lease.PublicIP
+	switch {
+	case u.Errno != 0:
+		return fmt.Sprintf("no path to the peer's public IP %s: %s", ip, errnoText(u.Errno))
+	case u.Route.Type != netstate.Unicast:
+		return fmt.Sprintf("the peer's public IP %s is %s on this node", ip, u.Route.Type)
+	case p.e.isFlannel(u.Route.Device):
+		return fmt.Sprintf("the path to the peer's public IP %s loops into %s", ip, p.e.state.LinkName(u.Route.Device))
+	case !p.e.lower.LowerUp:
+		return fmt.Sprintf("%s, the device to the peer's public IP %s, has no carrier", cmpOr(p.e.lower.Name, "the device"), ip)
+	}
+	return ""
+}
+
+// effect is what happens to a packet to the subnet now: the worse of O and F.
+func (p *path) effect() verdict.Effect { return worse(p.effectOf(p.e.out), p.effectOf(p.e.from)) }
+
+func (p *path) effectOf(l netstate.Lookup) verdict.Effect {
+	switch l.Errno {
+	case 0:
+	case netstate.ErrnoBlackhole:
+		return verdict.EffectBlackhole
+	case netstate.ErrnoNoRoute, netstate.ErrnoUnreachable, netstate.ErrnoProhibit:
+		return verdict.Unreachable
+	default:
+		return verdict.EffectUnknown
+	}
+	r := l.Route
+	switch {
+	case r.Type == netstate.Local || r.Type == netstate.Broadcast || r.Type == netstate.Anycast:
+		return verdict.EffectLocal
+	case p.onForm(l):
+		if p.delivers() {
+			return verdict.Delivered
+		}
+		return verdict.Undeliverable
+	case r.Dst.Bits() < p.chain.Lease.Subnet.Bits() && !p.e.isFlannel(r.Device):
+		return verdict.Leaking
+	}
+	return verdict.EffectDiverted
+}
+
+// delivers: what takes the right route is encapsulated and sent. A neighbor
+// that is right but not permanent serves for the moment.
+func (p *path) delivers() bool {
+	if p.underlay() != "" {
+		return false
+	}
+	if !p.form.Tunnel {
+		return true
+	}
+	return p.e.device.Up && p.e.hasNeighbor && p.e.neighbor.Usable() && p.e.neighbor.MAC == p.form.NeighborMAC &&
+		slices.ContainsFunc(p.e.fdb, p.rightFDB)
+}
+
+// inside reports whether the lookup matched a true part of the subnet.
+func inside(l netstate.Lookup, subnet netip.Prefix) bool {
+	return l.Errno == 0 && l.Route.Dst.Bits() > subnet.Bits()
+}
+
+func worse(a, b verdict.Effect) verdict.Effect {
+	if b.Rank() < a.Rank() {
+		return b
+	}
+	return a
+}
+
+func cmpOr(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}

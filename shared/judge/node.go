@@ -1,0 +1,175 @@
+package judge
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"routewatch/shared/expect"
+	"routewatch/shared/lease"
+	"routewatch/shared/mend"
+	"routewatch/shared/netstate"
+	"routewatch/shared/verdict"
+	"routewatch/shared/wire"
+)
+
+// nodeProblems holds the node's own side against its own lease. What is not
+// known is not judged.
+func (f *fold) nodeProblems() {
+	if !f.state.Complete || f.next.Backend != "vxlan" {
+		return
+	}
+	for _, own := range f.set.Own {
+		if own.Malformed != "" {
+			continue
+		}
+		if link, ok := f.view.device(own.Family); ok {
+			f.device(own, link)
+		} else {
+			f.deviceVNI(own)
+		}
+		f.ownSubnet(own)
+		f.forwarding(own)
+	}
+}
+
+func (f *fold) problem(p wire.NodeProblem) {
+	p.Since = f.in.Now
+	if i := slices.IndexFunc(f.prev.NodeProblems, func(q wire.NodeProblem) bool {
+		return q.Problem == p.Problem && q.Family == p.Family && q.Device == p.Device
+	}); i >= 0 {
+		p.Since = f.prev.NodeProblems[i].Since
+	}
+	f.next.NodeProblems = append(f.next.NodeProblems, p)
+}
+
+func (f *fold) device(own lease.Lease, link netstate.Link) {
+	restart := wire.Advice(mend.RestartFlannel(f.opts.Node))
+	at := func(problem verdict.NodeProblem, message string, advice ...wire.Advice) {
+		f.problem(wire.NodeProblem{Problem: problem, Family: own.Family, Device: link.Name, Message: message, Advice: advice})
+	}
+	if !own.MAC.IsZero() && own.MAC != link.MAC {
+		at(verdict.DeviceMAC, fmt.Sprintf("%s has the MAC %s, but this node published %s: what peers send to it is dropped", link.Name, link.MAC, own.MAC),
+			wire.Advice{Command: mend.Step{Verb: mend.LinkAddress, Device: link.Name, MAC: own.MAC}.String(),
+				Why: "removes the neighbors of the device as well: what is then missing is shown next"}, restart)
+	}
+	if port := f.opts.Flannel.Port; port != 0 && link.VXLAN.Port != port {
+		at(verdict.DevicePort, fmt.Sprintf("%s uses UDP port %d, flannel is configured for %d", link.Name, link.VXLAN.Port, port), restart)
+	}
+	if local := link.VXLAN.Local; local.IsValid() && own.PublicIP.IsValid() && !own.PublicIPOverwritten && local != own.PublicIP {
+		at(verdict.DeviceLocal, fmt.Sprintf("%s sends from %s, but this node published %s", link.Name, local, own.PublicIP), restart)
+	}
+	if want := netip.PrefixFrom(own.Subnet.Addr(), own.Family.Bits()); link.Up && own.Subnet.IsValid() && !f.hasAddr(link.Index, want.Addr()) {
+		at(verdict.DeviceAddress, fmt.Sprintf("%s does not have the address %s", link.Name, want),
+			wire.Advice{Command: mend.Step{Verb: mend.AddressAdd, Prefix: want, Device: link.Name}.String()}, restart)
+	}
+	lower, ok := f.state.Link(link.Lower)
+	if ok && link.MTU > lower.MTU-vxlanOverhead {
+		at(verdict.DeviceMTU, fmt.Sprintf("%s has MTU %d, but %s only carries %d with %d bytes of encapsulation",
+			link.Name, link.MTU, lower.Name, lower.MTU-vxlanOverhead, vxlanOverhead))
+	}
+}
+
+// vxlanOverhead is what encapsulation adds over IPv4: IP, UDP, VXLAN and the
+// inner Ethernet header. flannel takes it for both families, so its IPv6
+// device is 20 bytes too large by design; that is not reported.
+const vxlanOverhead = 50
+
+func (f *fold) hasAddr(device int, a netip.Addr) bool {
+	for p := range f.state.AddrsOf(device) {
+		if p.Addr() == a {
+			return true
+		}
+	}
+	return false
+}
+
+// deviceVNI: the device is missing, but another vxlan device bears flannel's
+// name or the node's own flannel address.
+func (f *fold) deviceVNI(own lease.Lease) {
+	for _, link := range f.state.Links {
+		if link.Kind != "vxlan" || !f.hasAddr(link.Index, own.Subnet.Addr()) || link.VXLAN.VNI == own.VNI {
+			continue
+		}
+		f.problem(wire.NodeProblem{
+			Problem: verdict.DeviceVNI, Family: own.Family, Device: link.Name,
+			Message: fmt.Sprintf("%s has the VNI %d, but this node published %d", link.Name, link.VXLAN.VNI, own.VNI),
+			Advice:  []wire.Advice{wire.Advice(mend.RestartFlannel(f.opts.Node))},
+		})
+	}
+}
+
+// ownSubnet: a route for the own subnet that leads off the node takes the
+// node's pods away from it. cni0's connected route and a blackhole are normal.
+func (f *fold) ownSubnet(own lease.Lease) {
+	for _, r := range f.state.RoutesTo(own.Subnet) {
+		if r.Type != netstate.Unicast || r.Table == netstate.TableLocal || !r.Gateway.IsValid() && !f.view.isFlannel(r.Device) {
+			continue
+		}
+		s := mend.Step{Verb: mend.RouteDelete, Type: r.Type, Prefix: r.Dst, Gateway: r.Gateway, Device: f.state.LinkName(r.Device), Table: r.Table, Priority: r.Priority}
+		f.problem(wire.NodeProblem{
+			Problem: verdict.OwnSubnetShadowed, Family: own.Family, Device: s.Device,
+			Message: fmt.Sprintf("the route %s leads this node's own subnet away from it", mend.RouteText(s)),
+			Advice:  []wire.Advice{{Command: s.String()}},
+		})
+	}
+}
+
+// forwarding asks why a packet from a pod would not be forwarded although the
+// node's own would go: the lookup as from a pod (I) fails alone, and the
+// device settings confirm it.
+func (f *fold) forwarding(own lease.Lease) {
+	cni := slices.IndexFunc(f.state.Links, func(l netstate.Link) bool { return l.Name == "cni0" })
+	link, ok := f.view.device(own.Family)
+	if cni < 0 || !ok || !own.Subnet.IsValid() {
+		return
+	}
+	bridge := f.state.Links[cni]
+	for i := range f.next.Leases {
+		l := &f.next.Leases[i]
+		pod, src := expect.PodAddress(l.Lease), expect.PodAddress(own.Subnet)
+		in, asked := f.state.Lookup(netstate.Query{Dst: pod, Src: src, IIF: bridge.Index})
+		if !asked || l.Family != own.Family || l.State != verdict.OK || in.Errno == 0 {
+			continue
+		}
+		f.forwardingOff(own.Family, bridge, link)
+		return
+	}
+}
+
+func (f *fold) forwardingOff(family netstate.Family, bridge, flannel netstate.Link) {
+	all, _ := f.state.NetConfOf(family, netstate.NetConfAll)
+	for _, dev := range []netstate.Link{bridge, flannel} {
+		c, ok := f.state.NetConfOf(family, dev.Index)
+		if !ok {
+			continue
+		}
+		if !c.Forwarding {
+			key := map[netstate.Family]string{netstate.IPv4: "ipv4", netstate.IPv6: "ipv6"}[family]
+			f.problem(wire.NodeProblem{
+				Problem: verdict.ForwardingOff, Family: family, Device: dev.Name,
+				Message: fmt.Sprintf("forwarding is off on %s: the kernel does not pass packets of pods on", dev.Name),
+				Advice:  []wire.Advice{{Command: fmt.Sprintf("sysctl -w net.%s.conf.%s.forwarding=1", key, sysctlName(dev.Name))}},
+			})
+		}
+		// The kernel takes the larger of the device's setting and that of all.
+		if family == netstate.IPv4 && dev.Index == bridge.Index && max(c.RPFilter, all.RPFilter) == 1 {
+			f.problem(wire.NodeProblem{
+				Problem: verdict.RPFilter, Family: family, Device: dev.Name,
+				Message: fmt.Sprintf("the strict reverse path filter on %s drops packets of pods", dev.Name),
+				Advice:  []wire.Advice{{Command: fmt.Sprintf("sysctl -w net.ipv4.conf.%s.rp_filter=2", sysctlName(dev.Name))}},
+			})
+		}
+	}
+}
+
+// sysctlName spells a device name for sysctl(8), where a dot in it is a slash.
+func sysctlName(device string) string {
+	b := []byte(device)
+	for i := range b {
+		if b[i] == '.' {
+			b[i] = '/'
+		}
+	}
+	return string(b)
+}

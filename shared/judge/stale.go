@@ -1,0 +1,131 @@
+package judge
+
+import (
+	"net/netip"
+	"slices"
+
+	"routewatch/shared/lease"
+	"routewatch/shared/mend"
+	"routewatch/shared/netstate"
+	"routewatch/shared/wire"
+)
+
+// stale finds objects of flannel's form on flannel's devices that no lease
+// explains. While the leases are not fully known nothing new becomes stale:
+// an object may belong to a lease that could not be read.
+func (f *fold) stale() {
+	ex := newExplained(f.set)
+	for _, family := range f.next.Families {
+		link, ok := f.view.device(family)
+		if !ok {
+			continue
+		}
+		blind := !f.next.Complete || slices.ContainsFunc(f.set.Leases, func(l lease.Lease) bool {
+			return l.Family == family && l.Malformed != ""
+		})
+		for _, s := range f.unexplained(ex, family, link) {
+			f.addStale(s, blind)
+		}
+	}
+}
+
+// addStale dates an object by the previous snapshot.
+func (f *fold) addStale(s wire.Stale, blind bool) {
+	s.Since, s.Pending = f.in.Now, true
+	i := slices.IndexFunc(f.prev.Stale, func(p wire.Stale) bool { return p.Kind == s.Kind && p.Object == s.Object })
+	switch {
+	case i >= 0:
+		s.Since, s.Pending = f.prev.Stale[i].Since, f.prev.Stale[i].Pending
+	case blind:
+		return
+	case !f.prev.Complete:
+		s.Pending = false // at the start: it is older than we are
+	}
+	if s.Pending {
+		if end := s.Since.Add(f.opts.Grace); f.in.Now.Before(end) {
+			f.wakeAt(end)
+		} else if !blind {
+			s.Pending = false
+		}
+	}
+	f.next.Stale = append(f.next.Stale, s)
+}
+
+func (f *fold) unexplained(ex explained, family netstate.Family, link netstate.Link) []wire.Stale {
+	var out []wire.Stale
+	add := func(kind wire.StaleKind, object string, del mend.Step) {
+		out = append(out, wire.Stale{
+			Kind: kind, Family: family, Object: object,
+			Advice: []wire.Advice{{Command: del.String()}},
+		})
+	}
+	for _, r := range f.state.Routes {
+		if !staleRoute(r, family, link.Index) || ex.covers(r.Dst) {
+			continue
+		}
+		s := mend.Step{Verb: mend.RouteDelete, Type: r.Type, Prefix: r.Dst, Gateway: r.Gateway, Device: link.Name, Table: r.Table, Priority: r.Priority}
+		add(wire.StaleRoute, mend.RouteText(s), s)
+	}
+	for _, n := range f.state.Neighbors {
+		if n.Device != link.Index || !n.Permanent() || netstate.FamilyOf(n.IP) != family || ex.gateways[n.IP] {
+			continue
+		}
+		if n.IP.IsMulticast() || n.IP.IsLinkLocalUnicast() {
+			continue
+		}
+		add(wire.StaleNeighbor, mend.NeighborText(n.IP, n.MAC, link.Name, n.State),
+			mend.Step{Verb: mend.NeighborDelete, IP: n.IP, Device: link.Name})
+	}
+	for _, e := range f.state.FDB {
+		if e.Device != link.Index || e.MAC.IsZero() || !e.Dst.IsValid() || ex.macs[e.MAC] {
+			continue
+		}
+		add(wire.StaleFDB, mend.FDBText(e.MAC, link.Name, e.Dst),
+			mend.Step{Verb: mend.FDBDelete, MAC: e.MAC, Device: link.Name, Dst: e.Dst})
+	}
+	return out
+}
+
+// staleRoute reports whether a route has the form that flannel gives its
+// tunnel routes: through the first address of its own destination, on the
+// flannel device.
+func staleRoute(r netstate.Route, family netstate.Family, device int) bool {
+	return r.Device == device && r.Type == netstate.Unicast && r.Table != netstate.TableLocal &&
+		netstate.FamilyOf(r.Dst.Addr()) == family && r.Gateway == r.Dst.Addr()
+}
+
+// explained is what the leases account for.
+type explained struct {
+	subnets  map[netip.Prefix]bool
+	bits     []int // lengths of the subnets, ascending, unique
+	gateways map[netip.Addr]bool
+	macs     map[netstate.MAC]bool
+}
+
+func newExplained(set *lease.Set) explained {
+	ex := explained{subnets: map[netip.Prefix]bool{}, gateways: map[netip.Addr]bool{}, macs: map[netstate.MAC]bool{}}
+	for _, l := range slices.Concat(set.Own, set.Leases) {
+		if !l.Subnet.IsValid() {
+			continue
+		}
+		ex.subnets[l.Subnet], ex.gateways[l.Subnet.Addr()], ex.macs[l.MAC] = true, true, true
+		if !slices.Contains(ex.bits, l.Subnet.Bits()) {
+			ex.bits = append(ex.bits, l.Subnet.Bits())
+		}
+	}
+	slices.Sort(ex.bits)
+	return ex
+}
+
+// covers reports whether a lease's subnet is or holds the prefix.
+func (ex explained) covers(p netip.Prefix) bool {
+	for _, bits := range ex.bits {
+		if bits > p.Bits() {
+			return false
+		}
+		if wide, err := p.Addr().Prefix(bits); err == nil && ex.subnets[wide] {
+			return true
+		}
+	}
+	return false
+}

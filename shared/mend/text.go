@@ -1,0 +1,72 @@
+package mend
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"routewatch/shared/netstate"
+)
+
+// RouteText prints the object of a route step as ip route does.
+func RouteText(s Step) string {
+	return strings.TrimPrefix(s.String(), string(s.Verb)+" ")
+}
+
+// NeighborText prints a neighbor as ip neigh does.
+func NeighborText(ip netip.Addr, mac netstate.MAC, device string, state uint16) string {
+	return fmt.Sprintf("%s dev %s lladdr %s %s", ip, device, mac, nudText(state))
+}
+
+func nudText(state uint16) string {
+	for _, s := range []struct {
+		bit  uint16
+		name string
+	}{
+		{netstate.NUDPermanent, "PERMANENT"}, {netstate.NUDNoARP, "NOARP"}, {netstate.NUDReachable, "REACHABLE"},
+		{netstate.NUDStale, "STALE"}, {netstate.NUDDelay, "DELAY"}, {netstate.NUDProbe, "PROBE"},
+		{netstate.NUDFailed, "FAILED"}, {netstate.NUDIncomplete, "INCOMPLETE"},
+	} {
+		if state&s.bit != 0 {
+			return s.name
+		}
+	}
+	return "NONE"
+}
+
+// FDBText prints a forwarding entry as bridge fdb does.
+func FDBText(mac netstate.MAC, device string, dst netip.Addr) string {
+	return fmt.Sprintf("%s dev %s dst %s self permanent", mac, device, dst)
+}
+
+// Advice is a command for a person that is not a single change to one object.
+type Advice struct {
+	Command string
+	Why     string
+}
+
+// RestartFlannel is the remedy that restores everything at once.
+func RestartFlannel(node string) Advice {
+	return Advice{
+		Command: "kubectl -n kube-flannel delete pod --field-selector spec.nodeName=" + node,
+		Why: "restarts flannel on this node, which programs every lease anew; can interrupt pod traffic for some seconds." +
+			" Where flannel is embedded: systemctl restart k3s (or k3s-agent)",
+	}
+}
+
+// ShowUnderlay shows what covers a peer's public IP.
+func ShowUnderlay(ip netip.Addr) Advice {
+	return Advice{
+		Command: "ip route show table all to match " + ip.String(),
+		Why:     "the fault is below flannel, in this node's own path to the peer: see which route is wrong",
+	}
+}
+
+// ShowLeases shows what every Node claims.
+func ShowLeases() Advice {
+	return Advice{
+		Command: `kubectl get nodes -o custom-columns='NAME:.metadata.name,CIDRS:.spec.podCIDRs,` +
+			`IP:.metadata.annotations.flannel\.alpha\.coreos\.com/public-ip,DATA:.metadata.annotations.flannel\.alpha\.coreos\.com/backend-data'`,
+		Why: "the leases themselves disagree: see which node claims what",
+	}
+}
