@@ -41,7 +41,7 @@ func explain(state verdict.State, chain expect.Chain, e *evidence) (netstate.Hin
 	if state == verdict.Pending {
 		return netstate.Hint{}, "", false
 	}
-	for _, h := range e.hints {
+	for _, h := range e.state.Hints {
 		if cause, ok := explains(h, state, chain, e); ok {
 			return h, cause, true
 		}

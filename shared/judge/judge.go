@@ -50,14 +50,11 @@ func Next(opts Options, previous *wire.Snapshot, in Input) (*wire.Snapshot, time
 		f.state = &netstate.State{}
 	}
 	f.view = newView(opts.Flannel, f.set, f.state)
-	if !slices.ContainsFunc(previous.Sources, func(s wire.Source) bool { return s.Name == kernel && s.LastSync.Equal(f.state.At) }) {
-		f.view.hints = f.state.Hints
-	}
 	f.next = &wire.Snapshot{
 		Node:           opts.Node,
 		Time:           in.Now,
 		LeasesRead:     previous.LeasesRead || f.set.Generation > 0,
-		KernelRead:     previous.KernelRead || f.state.Complete,
+		KernelRead:     previous.KernelRead || f.state.Complete && f.state.Generation > 0,
 		Backend:        opts.Flannel.BackendOf(f.set),
 		VNI:            f.view.vni(),
 		Families:       f.families(),
@@ -67,7 +64,8 @@ func Next(opts Options, previous *wire.Snapshot, in Input) (*wire.Snapshot, time
 		Generation:     f.set.Generation,
 		Triggered:      f.state.Triggered,
 	}
-	f.next.Complete = f.set.Complete && f.state.Complete && f.set.Generation > 0
+	// A picture of generation 0 was read for no leases at all.
+	f.next.Complete = f.set.Complete && f.state.Complete && f.set.Generation > 0 && f.state.Generation > 0
 	f.sources()
 	f.devices()
 	f.leases()
@@ -78,9 +76,6 @@ func Next(opts Options, previous *wire.Snapshot, in Input) (*wire.Snapshot, time
 	f.next.Healthy = f.healthy()
 	return f.next, f.wake
 }
-
-// kernel is the name of that source in a snapshot.
-const kernel = "kernel"
 
 // fold is one call of Next.
 type fold struct {
@@ -116,7 +111,7 @@ func (f *fold) sources() {
 	}
 	f.next.Sources = []wire.Source{
 		{Name: name, Complete: f.set.Complete, Problem: f.set.Problem, LastSync: f.set.Synced},
-		{Name: kernel, Complete: f.state.Complete, Problem: f.state.Problem, LastSync: f.state.At},
+		{Name: "kernel", Complete: f.state.Complete, Problem: f.state.Problem, LastSync: f.state.At},
 	}
 	if f.in.Set == nil {
 		f.next.Sources[0].Problem = "not read yet"

@@ -475,10 +475,10 @@ func TestNext_Incomplete(t *testing.T) {
 	w := newWorld(2, ip4)
 	w.flap(ip4)
 	for name, in := range map[string]Input{
-		"nothing":          {Now: t0},
-		"no kernel":        {Set: w.set(), Now: t0},
-		"no leases":        {State: w.state(), Now: t0},
-		"broken kernel":    {Set: w.set(), State: &netstate.State{Problem: "too many open files"}, Now: t0},
+		"nothing":           {Now: t0},
+		"no kernel":         {Set: w.set(), Now: t0},
+		"no leases":         {State: w.state(), Now: t0},
+		"broken kernel":     {Set: w.set(), State: &netstate.State{Problem: "too many open files"}, Now: t0},
 		"leases never read": {Set: &lease.Set{Source: "file", Problem: "no such file"}, State: w.state(), Now: t0},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -99,7 +99,9 @@ func TestProperty_OrderFree(t *testing.T) {
 	})
 }
 
-func shuffle[T any](r *rand.Rand, s []T) { r.Shuffle(len(s), func(i, j int) { s[i], s[j] = s[j], s[i] }) }
+func shuffle[T any](r *rand.Rand, s []T) {
+	r.Shuffle(len(s), func(i, j int) { s[i], s[j] = s[j], s[i] })
+}
 
 var comparable = []cmp.Option{
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),

@@ -38,7 +38,7 @@ func (f *fold) addStale(s wire.Stale, blind bool) {
 		s.Since, s.Pending = f.prev.Stale[i].Since, f.prev.Stale[i].Pending
 	case blind:
 		return
-	case !f.prev.Complete:
+	case !f.prev.LeasesRead || !f.prev.KernelRead:
 		s.Pending = false // at the start: it is older than we are
 	}
 	if s.Pending {

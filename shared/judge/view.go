@@ -14,7 +14,6 @@ type view struct {
 	config  expect.Config
 	set     *lease.Set
 	state   *netstate.State
-	hints   []netstate.Hint                   // those of state, if it was not judged before
 	flannel map[netstate.Family]netstate.Link // this node's flannel device
 	all     []int                             // ifindex of every vxlan device that has one of our VNIs
 	source  map[netstate.Family]netip.Addr    // own flannel address, if a device has it
@@ -138,14 +137,13 @@ type evidence struct {
 	hasNeighbor bool
 	fdb         []netstate.FDBEntry
 	isFlannel   func(index int) bool
-	hints       []netstate.Hint // since the last judgment, oldest first
 }
 
 func (v *view) evidence(c expect.Chain) evidence {
 	l := c.Lease
 	e := evidence{
 		state: v.state, complete: v.state.Complete, problem: v.state.Problem,
-		anyDevice: len(v.all) > 0, isFlannel: v.isFlannel, hints: v.hints,
+		anyDevice: len(v.all) > 0, isFlannel: v.isFlannel,
 	}
 	if !l.Subnet.IsValid() || len(c.Forms) == 0 {
 		return e
