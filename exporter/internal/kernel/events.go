@@ -1,0 +1,209 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"routewatch/shared/netstate"
+)
+
+const (
+	// eventBuffer is asked for; without CAP_NET_ADMIN the kernel caps it at
+	// net.core.rmem_max. Counters.ReceiveBytes says what it became.
+	eventBuffer = 8 << 20
+	// drainBatch is how many datagrams are read at most while the lock is held.
+	drainBatch = 256
+	// settleBatch is more than any receive buffer holds.
+	settleBatch = 1 << 17
+)
+
+// groups are those that tell of everything which changes a route or the way a
+// packet takes: an IPv4 route that goes with its link, its last address or its
+// next-hop object has no event of its own.
+func groups() []uint32 {
+	return []uint32{
+		unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_NEXTHOP,
+		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV4_NETCONF,
+		unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_IPV6_NETCONF,
+	}
+}
+
+// events is the subscription. One goroutine waits in run; the owner of the
+// picture takes the work that the events make, and drains the socket itself
+// when it must know that nothing is left.
+type events struct {
+	nudge    chan struct{} // has room for one: there is work
+	bytes    int           // effective size of the receive buffer
+	callback func(fd uintptr) bool
+
+	mu       sync.Mutex // guards everything below
+	sock     *socket
+	failed   error // of the socket; it is then of no use anymore
+	scope    *scope
+	seen     seen
+	work     work
+	counters netstate.Counters // routes, overruns and undecodables only
+}
+
+// subscribe opens the event socket; bytes is the receive buffer to ask for.
+func subscribe(netns *os.File, bytes int, s *scope, counters netstate.Counters) (*events, error) {
+	// Without groups: netlink.Config.Groups would bind before the buffer is set.
+	sock, err := dial(netns, nil)
+	if err != nil {
+		return nil, err
+	}
+	e := &events{nudge: make(chan struct{}, 1), sock: sock, scope: s, counters: counters}
+	e.callback = e.readable
+	if err := e.configure(bytes); err != nil {
+		sock.close()
+		return nil, fmt.Errorf("subscribe to rtnetlink events: %w", err)
+	}
+	return e, nil
+}
+
+func (e *events) configure(bytes int) error {
+	if err := e.sock.conn.SetReadBuffer(bytes); err != nil {
+		return err
+	}
+	// SetReadBuffer says nothing when the kernel grants less.
+	var err error
+	if e.bytes, err = e.sock.conn.ReadBuffer(); err != nil {
+		return err
+	}
+	for _, g := range groups() {
+		if err := e.sock.conn.JoinGroup(g); err != nil {
+			return fmt.Errorf("join group %d: %w", g, err)
+		}
+	}
+	return nil
+}
+
+// run waits for events until the socket is closed or fails.
+func (e *events) run() {
+	for {
+		err := e.sock.raw.Read(e.callback)
+		e.mu.Lock()
+		if err != nil && e.failed == nil {
+			e.failed = err
+		}
+		failed, work := e.failed != nil, !e.work.empty()
+		e.mu.Unlock()
+		if failed || work {
+			select {
+			case e.nudge <- struct{}{}:
+			default:
+			}
+		}
+		if failed {
+			return
+		}
+	}
+}
+
+// readable is run's callback for the network poller, which calls it when there
+// may be something to read and waits again once it returns false.
+func (e *events) readable(fd uintptr) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.drain(fd, drainBatch) > 0 || e.failed != nil
+}
+
+// drain reads up to max datagrams and returns how many there were.
+func (e *events) drain(fd uintptr, max int) int {
+	for n := range max {
+		e.sock.recvfrom(fd)
+		if e.sock.errno == unix.EAGAIN {
+			return n
+		}
+		now := time.Now()
+		b, err := e.sock.datagram()
+		switch {
+		case errors.Is(err, unix.ENOBUFS): // told once, before what is still queued
+			e.counters.Overruns++
+			e.work.add(netstate.Hint{At: now, Kind: netstate.Overrun})
+		case errors.Is(err, errTruncated):
+			e.undecodable(now)
+		case err != nil:
+			e.failed = err
+			return n
+		default:
+			e.datagram(b, now)
+		}
+	}
+	return max
+}
+
+func (e *events) datagram(b []byte, now time.Time) {
+	for len(b) > 0 {
+		h, body, rest, err := nextMessage(b)
+		if err == nil {
+			err = e.message(h, body, now)
+		}
+		if err != nil {
+			e.undecodable(now)
+		}
+		b = rest // nil after a broken header
+	}
+}
+
+func (e *events) undecodable(now time.Time) {
+	e.counters.Undecodable++
+	e.work.add(netstate.Hint{At: now, Kind: netstate.Undecodable})
+}
+
+// take returns the work that events made since the last call.
+func (e *events) take() (work, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.takeLocked(), e.failed
+}
+
+func (e *events) takeLocked() work {
+	w := e.work
+	e.work = work{}
+	return w
+}
+
+// settle is called after a picture was read: it drains the socket and returns
+// what has happened since the last take. next is in force from here on. quiet
+// is true if no event that matters for next can have been missed or is left;
+// the picture is then consistent.
+func (e *events) settle(next *scope, readLinks bool) (late work, quiet bool, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	drained := false
+	err = e.sock.raw.Control(func(fd uintptr) { drained = e.drain(fd, settleBatch) < settleBatch })
+	if err != nil {
+		return work{}, false, err
+	}
+	late = e.takeLocked()
+	quiet = drained && late.empty() && next.within(e.scope)
+	e.scope = next
+	if quiet && readLinks {
+		e.seen = seen{} // next.base is as new
+	}
+	return late, quiet, e.failed
+}
+
+// setScope makes other events matter, from here on.
+func (e *events) setScope(s *scope) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.scope = s
+}
+
+// count copies the event counters.
+func (e *events) count(c *netstate.Counters) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c.IPv4Routes, c.IPv6Routes = e.counters.IPv4Routes, e.counters.IPv6Routes
+	c.Overruns, c.Undecodable = e.counters.Overruns, e.counters.Undecodable
+	c.ReceiveBytes = e.bytes
+}
+
+func (e *events) close() { e.sock.close() }

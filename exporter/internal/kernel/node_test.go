@@ -1,0 +1,256 @@
+package kernel
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"routewatch/deploy/lab/netns"
+	"routewatch/shared/expect"
+	"routewatch/shared/netstate"
+)
+
+func TestMain(m *testing.M) { netns.Main(m) }
+
+// promptly is how soon the picture must be right after a change.
+const promptly = time.Second
+
+// peer is one other node of the cluster, in one address family.
+type peer struct {
+	subnet   netip.Prefix
+	publicIP netip.Addr
+	mac      netstate.MAC
+}
+
+func (p peer) family() netstate.Family { return netstate.FamilyOf(p.subnet.Addr()) }
+
+// node is a namespace set up as flannel sets up a node with two families:
+//
+//	ul0        192.0.2.1/24, 2001:db8::1/64, default routes
+//	flannel.1  10.244.0.0/32, flannel-v6.1 fd00:10::/128
+//	cni0       10.244.0.1/24, fd00:10::1/64
+type node struct {
+	*netns.NS
+	other *netns.NS // holds the other end of ul0
+	peers []peer
+}
+
+var (
+	ownSubnets = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24"), netip.MustParsePrefix("fd00:10::/64")}
+	flannel4   = netip.MustParsePrefix("10.244.0.0/32")
+	flannel6   = netip.MustParsePrefix("fd00:10::/128")
+)
+
+func newNode(tb testing.TB, peers int) *node {
+	tb.Helper()
+	n := &node{NS: netns.NewT(tb), other: netns.NewT(tb)}
+	netns.Must(tb, n.AddVeth("ul0", n.other, "ul0"))
+	netns.Must(tb, n.other.SetUp("ul0"))
+	for _, a := range []string{"192.0.2.1/24", "2001:db8::1/64"} {
+		netns.Must(tb, n.AddAddr("ul0", netip.MustParsePrefix(a)))
+	}
+	netns.Must(tb, n.SetUp("ul0"))
+	netns.Must(tb, n.AddBridge("cni0"))
+	netns.Must(tb, n.AddVeth("pod0", n.other, "pod0"))
+	netns.Must(tb, n.other.SetUp("pod0"))
+	netns.Must(tb, n.SetMaster("pod0", "cni0"))
+	for _, d := range []string{"pod0", "cni0"} {
+		netns.Must(tb, n.SetUp(d))
+	}
+	for _, a := range []string{"10.244.0.1/24", "fd00:10::1/64"} {
+		netns.Must(tb, n.AddAddr("cni0", netip.MustParsePrefix(a)))
+	}
+	netns.Must(tb, n.Sysctl("net.ipv4.ip_forward", "1"))
+	netns.Must(tb, n.Sysctl("net.ipv6.conf.all.forwarding", "1"))
+	n.defaults(tb)
+	n.flannelDevice(tb, netstate.IPv4)
+	n.flannelDevice(tb, netstate.IPv6)
+	for i := 1; i <= peers; i++ {
+		b := [2]byte{byte(i >> 8), byte(i)}
+		p4 := peer{
+			subnet:   netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244 + b[0], b[1], 0}), 24),
+			publicIP: netip.AddrFrom4([4]byte{192, 0, 2, 10 + b[1]%200}),
+			mac:      netstate.MAC{2, 4, 0, 0, b[0], b[1]},
+		}
+		p6 := peer{
+			subnet:   netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 0, 0, 0x10, 0, 0, b[0], b[1]}), 64),
+			publicIP: netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 14: 1, 15: b[1]}),
+			mac:      netstate.MAC{2, 6, 0, 0, b[0], b[1]},
+		}
+		for _, p := range []peer{p4, p6} {
+			n.peers = append(n.peers, p)
+			n.program(tb, p)
+		}
+	}
+	return n
+}
+
+func (n *node) defaults(tb testing.TB) {
+	ul0 := n.MustIndex(tb, "ul0")
+	for _, gw := range []string{"192.0.2.254", "2001:db8::fe"} {
+		a := netip.MustParseAddr(gw)
+		dst := netip.PrefixFrom(a, 0).Masked()
+		netns.Must(tb, n.RouteReplace(netstate.Route{Dst: dst, Gateway: a, Device: ul0}))
+	}
+}
+
+func (n *node) flannelDevice(tb testing.TB, f netstate.Family) {
+	v := netns.VXLAN{Name: "flannel.1", VNI: 1, Port: 8472, Lower: "ul0", Local: netip.MustParseAddr("192.0.2.1"), MTU: 1450}
+	addr := flannel4
+	if f == netstate.IPv6 {
+		v.Name, v.Local, v.MTU = "flannel-v6.1", netip.MustParseAddr("2001:db8::1"), 1430
+		addr = flannel6
+	}
+	netns.Must(tb, n.AddVXLAN(v))
+	netns.Must(tb, n.AddAddr(v.Name, addr))
+	netns.Must(tb, n.SetUp(v.Name))
+}
+
+func device(f netstate.Family) string {
+	if f == netstate.IPv6 {
+		return "flannel-v6.1"
+	}
+	return "flannel.1"
+}
+
+func (n *node) route(tb testing.TB, p peer) netstate.Route {
+	return netstate.Route{Dst: p.subnet, Gateway: p.subnet.Addr(), Device: n.MustIndex(tb, device(p.family())), OnLink: true}
+}
+
+func (n *node) neighbor(tb testing.TB, p peer) netstate.Neighbor {
+	return netstate.Neighbor{Device: n.MustIndex(tb, device(p.family())), IP: p.subnet.Addr(), MAC: p.mac}
+}
+
+func (n *node) entry(tb testing.TB, p peer) netstate.FDBEntry {
+	return netstate.FDBEntry{Device: n.MustIndex(tb, device(p.family())), MAC: p.mac, Dst: p.publicIP}
+}
+
+// program does what flannel does for a lease.
+func (n *node) program(tb testing.TB, p peer) {
+	netns.Must(tb, n.NeighReplace(n.neighbor(tb, p)))
+	netns.Must(tb, n.FDBReplace(n.entry(tb, p)))
+	netns.Must(tb, n.RouteReplace(n.route(tb, p)))
+}
+
+// reprogram does it for all leases, and puts back all else that a test may have broken.
+func (n *node) reprogram(tb testing.TB) {
+	for _, p := range n.peers {
+		n.program(tb, p)
+	}
+}
+
+func (n *node) interest() expect.Interest {
+	in := expect.Interest{
+		Generation: 1,
+		Subnets:    slices.Clone(ownSubnets),
+		Sources:    []netip.Addr{flannel4.Addr(), flannel6.Addr()},
+		VNIs:       []uint32{1},
+		Devices:    []string{"cni0"},
+	}
+	for _, p := range n.peers {
+		in.Peers = append(in.Peers, p.subnet)
+		in.Subnets = append(in.Subnets, p.subnet)
+		if !slices.Contains(in.PublicIPs, p.publicIP) {
+			in.PublicIPs = append(in.PublicIPs, p.publicIP)
+		}
+	}
+	slices.SortFunc(in.Subnets, netip.Prefix.Compare)
+	slices.SortFunc(in.Peers, netip.Prefix.Compare)
+	slices.SortFunc(in.PublicIPs, netip.Addr.Compare)
+	return in
+}
+
+func (n *node) config() Config { return Config{NetNS: n.Path(), AuditInterval: time.Hour} }
+
+func (n *node) readOnce(tb testing.TB) *netstate.State {
+	tb.Helper()
+	s, err := ReadOnce(context.Background(), n.config(), n.interest())
+	netns.Must(tb, err)
+	return s
+}
+
+// watched is a running Watch and the States it sent.
+type watched struct {
+	tb        testing.TB
+	node      *node
+	watcher   *watcher // only for when it has stopped
+	interests chan expect.Interest
+	states    chan *netstate.State
+	last      *netstate.State
+	hints     []netstate.Hint // of all States so far
+	stop      func()
+}
+
+// watch begins to watch the node and returns after the first picture.
+func (n *node) watch(tb testing.TB, cfg Config) *watched {
+	tb.Helper()
+	w := &watched{tb: tb, node: n, interests: make(chan expect.Interest, 1), states: make(chan *netstate.State)}
+	var err error
+	w.watcher, err = newWatcher(cfg, w.states)
+	netns.Must(tb, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	w.interests <- n.interest()
+	go func() {
+		defer close(done)
+		w.watcher.run(ctx, w.interests)
+		w.watcher.close()
+	}()
+	w.stop = func() { cancel(); <-done }
+	tb.Cleanup(func() { w.stop() })
+	w.until("the first picture", func(s *netstate.State) bool { return s.Complete && s.Generation == 1 })
+	return w
+}
+
+// next returns the next State, nil if none comes in time.
+func (w *watched) next(timeout time.Duration) *netstate.State {
+	select {
+	case s := <-w.states:
+		w.last = s
+		w.hints = append(w.hints, s.Hints...)
+		return s
+	case <-time.After(timeout):
+		return nil
+	}
+}
+
+// until waits for a State that ok accepts, and returns how long that took.
+func (w *watched) until(what string, ok func(*netstate.State) bool) time.Duration {
+	w.tb.Helper()
+	start := time.Now()
+	for {
+		s := w.next(time.Until(start.Add(10 * promptly)))
+		if s == nil {
+			w.tb.Fatalf("%s: not seen; last State: %+v", what, w.last)
+		}
+		if ok(s) {
+			return time.Since(start)
+		}
+	}
+}
+
+// promptly fails the test unless ok accepts a State in time.
+func (w *watched) promptly(what string, ok func(*netstate.State) bool) {
+	w.tb.Helper()
+	if d := w.until(what, ok); d > promptly {
+		w.tb.Errorf("%s: seen after %s, want at most %s", what, d, promptly)
+	}
+}
+
+// quiet drains States until none comes for a while.
+func (w *watched) quiet(d time.Duration) {
+	for w.next(d) != nil {
+	}
+}
+
+// inSync fails the test unless the last State is what a fresh read gives.
+func (w *watched) inSync() {
+	w.tb.Helper()
+	want := w.node.readOnce(w.tb)
+	c := newScope(newInterest(w.node.interest()), want, nil)
+	if n := drift(c, w.last, want); n != 0 {
+		w.tb.Errorf("%d objects differ from a fresh read:\n%s\nhints: %+v", n, stateDiff(want, w.last), w.hints)
+	}
+}

@@ -1,0 +1,95 @@
+package kernel
+
+import "time"
+
+const (
+	gapMin = 10 * time.Millisecond // between two reads while events go on
+	gapMax = 50 * time.Millisecond
+
+	// After a link or address event the kernel is read again: once it has
+	// settled, and once whoever repairs it should have.
+	followSoon = 50 * time.Millisecond
+	followLate = time.Second
+
+	retryMin = 100 * time.Millisecond
+	retryMax = 5 * time.Second
+
+	// auditShare bounds what audits cost: one in so much time.
+	auditShare = 1000
+)
+
+// pace decides when the kernel is read. All its times are given to it.
+type pace struct {
+	gap       time.Duration
+	lastRead  time.Time // end of the last read that events asked for
+	notBefore time.Time // for the next such read
+
+	follow [2]time.Time // zero: none
+	audit  time.Time
+	retry  time.Duration // the last delay after a failure
+}
+
+// ready reports whether work that events made may be read now.
+func (p *pace) ready(now time.Time) bool { return !now.Before(p.notBefore) }
+
+// read notes that such work was read: at once after a quiet time, then every 10
+// ms, backing off to 50 ms under continuous events.
+func (p *pace) read(end time.Time) {
+	if end.Sub(p.lastRead) < 2*gapMax {
+		p.gap = min(2*p.gap, gapMax)
+	} else {
+		p.gap = gapMin
+	}
+	p.lastRead, p.notBefore, p.retry = end, end.Add(p.gap), 0
+}
+
+// failed notes a failure: the next try comes later each time.
+func (p *pace) failed(now time.Time) {
+	p.retry = min(max(2*p.retry, retryMin), retryMax)
+	p.notBefore = now.Add(p.retry)
+}
+
+// settle asks for the reads that follow a link or address event.
+func (p *pace) settle(now time.Time) {
+	p.follow = [2]time.Time{now.Add(followSoon), now.Add(followLate)}
+}
+
+// followDue reports whether such a read is due, and forgets it.
+func (p *pace) followDue(now time.Time) bool {
+	due := false
+	for i, t := range p.follow {
+		if !t.IsZero() && !now.Before(t) {
+			p.follow[i], due = time.Time{}, true
+		}
+	}
+	return due
+}
+
+// auditDue reports whether an audit is due, and sets the time of the next.
+func (p *pace) auditDue(now time.Time, interval time.Duration) bool {
+	if now.Before(p.audit) {
+		return false
+	}
+	p.audit = now.Add(interval)
+	return true
+}
+
+// audited sets the time of the next audit after everything was read, which is
+// as good as one.
+func (p *pace) audited(end time.Time, cost, interval time.Duration) {
+	p.audit = end.Add(max(interval, auditShare*cost))
+}
+
+// next returns when to look again at the latest.
+func (p *pace) next(pending bool) time.Time {
+	t := p.audit
+	if pending && p.notBefore.Before(t) {
+		t = p.notBefore
+	}
+	for _, f := range p.follow {
+		if !f.IsZero() && f.Before(t) {
+			t = f
+		}
+	}
+	return t
+}

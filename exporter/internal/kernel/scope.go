@@ -1,0 +1,110 @@
+package kernel
+
+import (
+	"net/netip"
+	"slices"
+	"sort"
+
+	"routewatch/shared/netstate"
+)
+
+// scope says which events matter for a picture. It is immutable.
+type scope struct {
+	in      *interest
+	base    *netstate.State   // the picture: its links and addresses are what events are compared with
+	devices map[int]bool      // that the picture depends on
+	tables  map[tableKey]bool // that a lookup may consult; nil: not known yet, so all
+}
+
+func newScope(in *interest, s *netstate.State, tables map[tableKey]bool) *scope {
+	c := &scope{in: in, base: s, devices: map[int]bool{}, tables: tables}
+	for _, l := range s.Links {
+		if in.named(l) {
+			c.device(l.Index)
+		}
+		if in.flannel(l) {
+			c.device(l.Lower)
+		}
+	}
+	for _, r := range s.Routes {
+		c.device(r.Device)
+	}
+	for _, l := range s.Lookups {
+		c.device(l.Route.Device)
+	}
+	return c
+}
+
+func (c *scope) device(index int) {
+	if index != 0 {
+		c.devices[index] = true
+	}
+}
+
+// within reports whether every event that matters here mattered in o as well.
+func (c *scope) within(o *scope) bool {
+	for d := range c.devices {
+		if !o.devices[d] {
+			return false
+		}
+	}
+	for t := range c.tables {
+		if o.tables != nil && !o.tables[t] {
+			return false
+		}
+	}
+	return c.in == o.in
+}
+
+// route reports whether the event of a route matters.
+func (c *scope) route(r netstate.Route, viaFlannel bool) bool {
+	if c.tables != nil && !c.tables[tableKey{netstate.FamilyOf(r.Dst.Addr()), r.Table}] {
+		return false
+	}
+	return c.in.keeps(r, viaFlannel) || c.in.coversPublicIP(r.Dst)
+}
+
+// hasAddr reports whether the picture's device has the address.
+func (c *scope) hasAddr(a netstate.Addr) bool {
+	addrs := c.base.Addrs
+	for i := sort.Search(len(addrs), func(i int) bool { return addrs[i].Device >= a.Device }); i < len(addrs) && addrs[i].Device == a.Device; i++ {
+		if addrs[i] == a {
+			return true
+		}
+	}
+	return false
+}
+
+// consulted returns the tables that a lookup can come to: those that a rule
+// selects, and main, default and local, which need none while there are no
+// rules. extra are tables that answers named and no rule did: those of a VRF
+// (action l3mdev).
+func consulted(rules []netstate.Rule, extra map[tableKey]bool) map[tableKey]bool {
+	tables := map[tableKey]bool{}
+	for _, f := range families() {
+		for _, t := range []uint32{netstate.TableDefault, netstate.TableMain, netstate.TableLocal} {
+			tables[tableKey{f, t}] = true
+		}
+	}
+	for _, r := range rules {
+		if r.Action == ruleToTable && r.Table != 0 {
+			tables[tableKey{r.Family, r.Table}] = true
+		}
+	}
+	union(&tables, extra)
+	return tables
+}
+
+const ruleToTable = 1 // FR_ACT_TO_TBL
+
+// touchedSubnets returns the subnets of the interest that overlap a change.
+func (i *interest) touchedSubnets(changed prefixSet) []netip.Prefix {
+	touched := []netip.Prefix{}
+	for _, s := range i.Subnets {
+		if changed.overlaps(s) {
+			touched = append(touched, s)
+		}
+	}
+	slices.SortFunc(touched, netip.Prefix.Compare)
+	return touched
+}

@@ -1,0 +1,294 @@
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"routewatch/shared/expect"
+	"routewatch/shared/netstate"
+)
+
+// maxRepeats is how often a read is repeated because something changed under it.
+const maxRepeats = 3
+
+// watcher owns the picture. Only one goroutine, in run, touches it.
+type watcher struct {
+	cfg    Config
+	netns  *os.File
+	states chan<- *netstate.State
+
+	reader  *reader
+	events  *events
+	waiting sync.WaitGroup // for the goroutine of events
+
+	picture  *netstate.State // the last good one; never modified
+	sent     *netstate.State // the last one sent
+	accepted []netstate.Query
+	work     work // to be read
+	pace     pace
+	counters netstate.Counters
+	reads    int // repeats included
+}
+
+func newWatcher(cfg Config, states chan<- *netstate.State) (*watcher, error) {
+	if cfg.AuditInterval <= 0 {
+		cfg.AuditInterval = DefaultAuditInterval
+	}
+	if cfg.receiveBuffer == 0 {
+		cfg.receiveBuffer = eventBuffer
+	}
+	netns, err := openNetNS(cfg.NetNS)
+	if err != nil {
+		return nil, err
+	}
+	w := &watcher{cfg: cfg, netns: netns, states: states, picture: &netstate.State{}, sent: &netstate.State{}}
+	w.counters.Resyncs = map[string]uint64{}
+	w.reader = &reader{in: newInterest(expect.Interest{})}
+	if err := w.open(); err != nil {
+		w.close()
+		return nil, err
+	}
+	w.work.needSweep(resyncStart)
+	w.pace.audited(time.Now(), 0, cfg.AuditInterval)
+	return w, nil
+}
+
+// open makes the sockets that are not there: at the start, and after a failure.
+func (w *watcher) open() (err error) {
+	if w.events == nil {
+		if w.events, err = subscribe(w.netns, w.cfg.receiveBuffer, w.unread(), w.counters); err != nil {
+			return err
+		}
+		w.waiting.Go(w.events.run)
+	}
+	if w.reader.req == nil {
+		w.reader.req, err = dialRequests(w.netns)
+	}
+	return err
+}
+
+// unread is the scope before the first picture of an interest: every table may
+// be consulted.
+func (w *watcher) unread() *scope { return newScope(w.reader.in, w.picture, nil) }
+
+func (w *watcher) closeEvents() {
+	if w.events != nil {
+		w.events.close()
+		w.waiting.Wait()
+		w.events.count(&w.counters)
+		w.events = nil
+	}
+}
+
+func (w *watcher) closeRequests() {
+	if w.reader.req != nil {
+		w.reader.req.close()
+		w.reader.req = nil
+	}
+}
+
+func (w *watcher) close() {
+	w.closeEvents()
+	w.closeRequests()
+	if w.netns != nil {
+		_ = w.netns.Close()
+	}
+}
+
+// run is the loop: wait, read, send.
+func (w *watcher) run(ctx context.Context, interests <-chan expect.Interest) {
+	select { // if there is one already, the first picture is for it
+	case in, ok := <-interests:
+		if ok {
+			w.setInterest(in)
+		}
+	default:
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case in, ok := <-interests:
+			if !ok {
+				interests = nil // no more will come: go on with the last
+				continue
+			}
+			w.setInterest(in)
+			w.work.needSweep(resyncLeases)
+		case <-w.nudge():
+		case <-timer.C:
+		}
+		if s := w.step(time.Now()); s != nil {
+			w.sent = s
+			select {
+			case w.states <- s:
+			case <-ctx.Done():
+				return
+			}
+		}
+		timer.Reset(time.Until(w.pace.next(!w.work.empty())))
+	}
+}
+
+func (w *watcher) setInterest(in expect.Interest) {
+	w.reader.in = newInterest(in)
+	if w.events != nil {
+		w.events.setScope(w.unread())
+	}
+}
+
+func (w *watcher) nudge() <-chan struct{} {
+	if w.events == nil {
+		return nil
+	}
+	return w.events.nudge
+}
+
+// step reads what is due and returns the State to send, or nil.
+func (w *watcher) step(now time.Time) *netstate.State {
+	if w.events != nil {
+		made, err := w.events.take()
+		w.work.merge(made)
+		if err != nil {
+			w.closeEvents()
+			return w.fail(fmt.Errorf("wait for rtnetlink events: %w", err))
+		}
+	}
+	auditing := false
+	if w.pace.auditDue(now, w.cfg.AuditInterval) {
+		auditing = w.work.empty()
+		w.work.needSweep(resyncAudit)
+	}
+	w.work.recheck = w.work.recheck || w.pace.followDue(now)
+	if w.work.empty() || !w.pace.ready(now) {
+		return nil
+	}
+	if err := w.open(); err != nil {
+		return w.fail(err)
+	}
+	job := w.work
+	w.work = work{}
+	s, err := w.read(&job)
+	if err != nil {
+		w.work = job // with its hints, for when reading works again
+		w.closeRequests()
+		return w.fail(err)
+	}
+	end := time.Now()
+	w.pace.read(end)
+	if job.sweep != "" {
+		w.counters.Resyncs[job.sweep]++
+		w.counters.LastAudit = end
+		w.pace.audited(end, end.Sub(now), w.cfg.AuditInterval)
+	}
+	if job.moved() {
+		w.pace.settle(end)
+	}
+	return w.accept(s, &job, auditing)
+}
+
+// accept makes s the picture and returns what to send: nothing if no event asked
+// for the read and it shows the same as before.
+func (w *watcher) accept(s *netstate.State, job *work, auditing bool) *netstate.State {
+	silent := len(job.hints) == 0
+	if silent && (auditing || job.sweep == "") {
+		changed := drift(newScope(w.reader.in, s, nil), w.picture, s)
+		if auditing {
+			w.counters.AuditDrift += uint64(changed)
+		} else if changed == 0 && w.sent.Complete {
+			w.picture = s
+			return nil
+		}
+	}
+	w.picture = s
+
+	out := *s
+	job.hints.trim()
+	out.Hints, out.Triggered = job.hints, job.since
+	if !w.sent.Complete {
+		out.Touched = nil
+	}
+	w.count(&out)
+	return &out
+}
+
+// fail returns the State that says so, nil if the last one does already.
+func (w *watcher) fail(err error) *netstate.State {
+	w.work.needSweep(resyncEvents)
+	w.pace.failed(time.Now())
+	out := *w.picture
+	out.Complete, out.Problem, out.Touched = false, "cannot read the kernel: "+err.Error(), nil
+	if w.sent.Problem == out.Problem {
+		return nil
+	}
+	w.count(&out)
+	return &out
+}
+
+// count copies the counters into a State.
+func (w *watcher) count(s *netstate.State) {
+	if w.events != nil {
+		w.events.count(&w.counters)
+	}
+	s.Counters = w.counters
+	s.Counters.Resyncs = maps.Clone(w.counters.Resyncs)
+}
+
+// read makes a consistent picture: it reads again, up to maxRepeats times, when
+// events came meanwhile or dump and lookups contradict each other. What came in
+// during the last repeat is left to be read.
+func (w *watcher) read(job *work) (*netstate.State, error) {
+	for attempt := 0; ; attempt++ {
+		w.reads++
+		s, err := w.perform(job)
+		if err != nil {
+			return nil, err
+		}
+		next := newScope(w.reader.in, s, w.reader.consulted(s))
+		late, quiet, err := w.events.settle(next, job.readsLinks())
+		if err != nil {
+			return nil, err
+		}
+		wrong := w.reader.in.disagreements(s)
+		agreed := len(wrong) == 0 || slices.Equal(wrong, w.accepted)
+		if quiet && agreed || attempt == maxRepeats {
+			w.accepted = wrong
+			job.hints.add(late.hints...)
+			late.hints = nil
+			w.work = late
+			w.work.recheck = w.work.recheck || !quiet
+			return s, nil
+		}
+		job.merge(late)
+		switch {
+		case !agreed:
+			w.reader.learn(s)
+			job.needSweep(resyncDisagreement)
+		case late.empty(): // a device matters only now: its events went by unread
+			job.recheck = true
+		}
+	}
+}
+
+// perform does the widest operation that the work asks for.
+func (w *watcher) perform(job *work) (*netstate.State, error) {
+	switch {
+	case job.sweep != "":
+		return w.reader.sweep()
+	case job.recheck:
+		s, err := w.reader.recheck(w.picture, job)
+		if s != nil || err != nil {
+			return s, err
+		}
+		job.needSweep(resyncEvents)
+		return w.reader.sweep()
+	}
+	return w.reader.touch(w.picture, job)
+}

@@ -1,0 +1,135 @@
+package kernel
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"routewatch/shared/netstate"
+)
+
+// The reasons for a sweep (netstate.Counters.Resyncs).
+const (
+	resyncStart        = "start"
+	resyncLeases       = "leases"
+	resyncOverrun      = "overrun"
+	resyncEvents       = "events"
+	resyncDisagreement = "disagreement"
+	resyncAudit        = "audit"
+)
+
+// maxTouched bounds the prefixes of a touch; more are a recheck.
+const maxTouched = 1024
+
+// work is what has to be read again, and the hints that say so. The widest of
+// sweep, recheck and touch is done; each includes the narrower ones.
+type work struct {
+	sweep   string // its reason; "" is none
+	recheck bool
+	touched bool // any of the following is set
+
+	devices   map[int]bool // whose routes a recheck reads
+	prefSrcs  []netip.Addr // lost addresses: routes that prefer them as source may be gone
+	tables    map[tableKey]bool
+	neighbors map[int]bool // devices
+	fdb       map[int]bool // devices
+	prefixes  []netip.Prefix
+
+	hints hintLog
+	since time.Time // when the oldest hint was received
+}
+
+func (w *work) empty() bool { return w.sweep == "" && !w.recheck && !w.touched }
+
+// readsLinks reports whether devices and addresses are read again as well.
+func (w *work) readsLinks() bool { return w.sweep != "" || w.recheck }
+
+// needSweep asks for a sweep; the first reason counts.
+func (w *work) needSweep(reason string) {
+	if w.sweep == "" {
+		w.sweep = reason
+	}
+}
+
+// moved reports whether a hint is about a device or an address: the kernel may
+// then change more in a moment, without a word.
+func (w *work) moved() bool {
+	return slices.ContainsFunc(w.hints, func(h netstate.Hint) bool {
+		switch h.Kind {
+		case netstate.LinkChanged, netstate.LinkMACChanged, netstate.LinkDeleted, netstate.AddrAdded, netstate.AddrDeleted:
+			return true
+		}
+		return false
+	})
+}
+
+// add notes a hint and what it makes necessary to read.
+func (w *work) add(h netstate.Hint) {
+	if w.since.IsZero() {
+		w.since = h.At
+	}
+	w.hints.add(h)
+	switch h.Kind {
+	case netstate.Overrun:
+		w.needSweep(resyncOverrun)
+	case netstate.Undecodable:
+		w.needSweep(resyncEvents)
+	case netstate.RouteAdded, netstate.RouteReplaced, netstate.RouteDeleted:
+		w.touch(h.Prefix)
+		set(&w.tables, tableKey{h.Family, h.Table})
+	case netstate.NeighborChanged, netstate.NeighborDeleted:
+		w.touch(h.Prefix)
+		set(&w.neighbors, h.Index)
+	case netstate.FDBChanged, netstate.FDBDeleted:
+		w.touched = true
+		set(&w.fdb, h.Index)
+	case netstate.AddrDeleted:
+		w.recheck = true
+		set(&w.devices, h.Index)
+		w.prefSrcs = append(w.prefSrcs, h.Prefix.Addr())
+	default: // links, addresses, rules, next hops, netconf
+		w.recheck = true
+		set(&w.devices, h.Index)
+	}
+}
+
+func (w *work) touch(p netip.Prefix) {
+	w.touched = true
+	if w.prefixes = append(w.prefixes, p); len(w.prefixes) > maxTouched {
+		w.recheck, w.prefixes = true, w.prefixes[:0] // a recheck asks for every lookup anyway
+	}
+}
+
+// merge adds what another work found necessary later.
+func (w *work) merge(o work) {
+	if w.since.IsZero() {
+		w.since = o.since
+	}
+	if o.sweep != "" {
+		w.needSweep(o.sweep)
+	}
+	w.recheck = w.recheck || o.recheck
+	w.touched = w.touched || o.touched
+	union(&w.devices, o.devices)
+	union(&w.tables, o.tables)
+	union(&w.neighbors, o.neighbors)
+	union(&w.fdb, o.fdb)
+	w.prefSrcs = append(w.prefSrcs, o.prefSrcs...)
+	for _, p := range o.prefixes {
+		w.touch(p)
+	}
+	w.hints.add(o.hints...)
+}
+
+func set[K comparable](m *map[K]bool, k K) {
+	if *m == nil {
+		*m = map[K]bool{}
+	}
+	(*m)[k] = true
+}
+
+func union[K comparable](m *map[K]bool, o map[K]bool) {
+	for k := range o {
+		set(m, k)
+	}
+}
