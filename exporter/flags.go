@@ -1,0 +1,97 @@
+package main
+
+import (
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/promslog"
+	"github.com/urfave/cli/v2"
+
+	"routewatch/shared/lease"
+)
+
+// The flags. Each has a variable: --web.listen-address is
+// ROUTEWATCH_WEB_LISTEN_ADDRESS.
+const (
+	flagNodeName         = "node-name"
+	flagLeases           = "leases"
+	flagLeasesFile       = "leases.file"
+	flagNetConf          = "flannel.net-conf"
+	flagAnnotationPrefix = "flannel.annotation-prefix"
+	flagBackend          = "flannel.backend"
+	flagNetwork          = "flannel.network"
+	flagFamilies         = "flannel.families"
+	flagNetNS            = "netns"
+	flagGrace            = "grace"
+	flagAuditInterval    = "audit-interval"
+	flagMaxProblems      = "metrics.max-problems"
+	flagOnce             = "once"
+	flagListenAddress    = "web.listen-address"
+	flagTelemetryPath    = "web.telemetry-path"
+	flagWebConfig        = "web.config.file"
+	flagLogLevel         = "log.level"
+	flagLogFormat        = "log.format"
+	flagVersion          = "version"
+)
+
+// defaultPort is routewatch's.
+const defaultPort = "10098"
+
+func env(flag string) []string {
+	return []string{"ROUTEWATCH_" + strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(flag))}
+}
+
+func flags() []cli.Flag {
+	return slices.Concat(nodeFlags(), flannelFlags(), []cli.Flag{
+		&cli.DurationFlag{Name: flagGrace, EnvVars: env(flagGrace), Value: time.Minute,
+			Usage: "how long flannel may take to program a new lease, and an object may stay after its lease is gone"},
+		&cli.DurationFlag{Name: flagAuditInterval, EnvVars: env(flagAuditInterval), Value: 30 * time.Second,
+			Usage: "how often to read the kernel completely although no event asks for it"},
+		&cli.IntFlag{Name: flagMaxProblems, EnvVars: env(flagMaxProblems), Value: 100,
+			Usage: "how many broken leases have a metric of their own; the worst come first"},
+		&cli.BoolFlag{Name: flagOnce, EnvVars: env(flagOnce),
+			Usage: "print one status as JSON and exit: 0 healthy, 1 problems, 2 cannot tell"},
+		&cli.StringSliceFlag{Name: flagListenAddress, EnvVars: env(flagListenAddress),
+			Value: cli.NewStringSlice(net.JoinHostPort("127.0.0.1", defaultPort)),
+			Usage: "`ADDRESS` to serve on; the port may be left out; give it again for more"},
+		&cli.StringFlag{Name: flagTelemetryPath, EnvVars: env(flagTelemetryPath), Value: "/metrics",
+			Usage: "`PATH` of the metrics"},
+		&cli.PathFlag{Name: flagWebConfig, EnvVars: env(flagWebConfig),
+			Usage: "`FILE` that turns on TLS or authentication (Prometheus exporter-toolkit)"},
+		&cli.StringFlag{Name: flagLogLevel, EnvVars: env(flagLogLevel), Value: "info",
+			Usage: strings.Join(promslog.LevelFlagOptions, ", ")},
+		&cli.StringFlag{Name: flagLogFormat, EnvVars: env(flagLogFormat), Value: "logfmt",
+			Usage: strings.Join(promslog.FormatFlagOptions, ", ")},
+		&cli.BoolFlag{Name: flagVersion, Usage: "print the version and exit"},
+	})
+}
+
+func nodeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: flagNodeName, EnvVars: append(env(flagNodeName), "NODE_NAME"),
+			Usage: "`NAME` of this node in Kubernetes", DefaultText: "the host name in lower case"},
+		&cli.StringFlag{Name: flagLeases, EnvVars: env(flagLeases), Value: "auto",
+			Usage: "where the leases come from: auto or file; auto is file if --leases.file is given"},
+		&cli.PathFlag{Name: flagLeasesFile, EnvVars: env(flagLeasesFile),
+			Usage: "`FILE` with what \"kubectl get nodes -o json\" (or yaml) prints; it is read again when it changes"},
+		&cli.PathFlag{Name: flagNetNS, EnvVars: env(flagNetNS),
+			Usage: "`PATH` of another network namespace to watch, e.g. /var/run/netns/NAME; HTTP stays in this one"},
+	}
+}
+
+func flannelFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.PathFlag{Name: flagNetConf, EnvVars: env(flagNetConf),
+			Usage: "`FILE` with flannel's net-conf.json; read at the start"},
+		&cli.StringFlag{Name: flagAnnotationPrefix, EnvVars: env(flagAnnotationPrefix), Value: lease.DefaultPrefix,
+			Usage: "flannel's --kube-annotation-prefix"},
+		&cli.StringFlag{Name: flagBackend, EnvVars: env(flagBackend), DefaultText: "net-conf, else this node's lease",
+			Usage: "flannel's backend, e.g. vxlan"},
+		&cli.StringSliceFlag{Name: flagNetwork, EnvVars: env(flagNetwork), DefaultText: "net-conf",
+			Usage: "`PREFIX` of flannel's pod network, at most one of each family"},
+		&cli.StringSliceFlag{Name: flagFamilies, EnvVars: env(flagFamilies), DefaultText: "net-conf, else this node's annotations",
+			Usage: "address families that flannel serves here: ipv4, ipv6"},
+	}
+}

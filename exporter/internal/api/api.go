@@ -1,0 +1,96 @@
+// Package api serves the latest snapshot over HTTP: JSON documents below
+// /api/v1, two probes, and a page of links. It reads one pointer a request and
+// holds no state of its own.
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"routewatch/shared/wire"
+)
+
+// MaxIdle is how long the engine's loop may not have turned before the
+// exporter says that it is not healthy.
+const MaxIdle = 15 * time.Second
+
+// Config is what the handler serves. All fields are required.
+type Config struct {
+	Latest func() *wire.Snapshot
+	// Idle says how long ago the engine's loop turned last.
+	Idle        func() time.Duration
+	Metrics     http.Handler
+	MetricsPath string
+}
+
+type handler struct{ Config }
+
+// Handler returns all that the exporter serves. Every error is a problem
+// document (RFC 9457).
+func Handler(cfg Config) http.Handler {
+	h := handler{cfg}
+	mux := http.NewServeMux()
+	for path, f := range map[string]http.HandlerFunc{
+		cfg.MetricsPath:  cfg.Metrics.ServeHTTP,
+		"/api/v1/status": h.status,
+		"/api/v1/leases": h.leases,
+		"/-/healthy":     h.healthy,
+		"/-/ready":       h.ready,
+		"/{$}":           h.index,
+	} {
+		mux.HandleFunc(path, readOnly(f))
+	}
+	mux.HandleFunc("/", notFound)
+	return headers(mux)
+}
+
+// headers sets what holds for every answer: it is true only now, and a browser
+// must not take it for anything but what it says it is.
+func headers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// readOnly lets GET and HEAD through.
+func readOnly(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			problem(w, http.StatusMethodNotAllowed, r.Method+" is not possible here: expected GET or HEAD")
+			return
+		}
+		next(w, r)
+	}
+}
+
+func notFound(w http.ResponseWriter, r *http.Request) {
+	problem(w, http.StatusNotFound, "there is nothing at "+r.URL.Path+": / lists what there is")
+}
+
+func (h handler) status(w http.ResponseWriter, r *http.Request) {
+	if _, err := parameters(r); err != nil {
+		problem(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	reply(w, http.StatusOK, "application/json", h.Latest().Status())
+}
+
+func problem(w http.ResponseWriter, code int, detail string) {
+	reply(w, code, "application/problem+json", wire.Problem{
+		Type: "about:blank", Title: http.StatusText(code), Status: code, Detail: detail,
+	})
+}
+
+// reply sends a JSON document. An error while sending means that the reader
+// went away, which concerns nobody.
+func reply(w http.ResponseWriter, code int, contentType string, document any) {
+	w.Header().Set("Content-Type", contentType)
+	w.WriteHeader(code)
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(document)
+}

@@ -1,0 +1,430 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"routewatch/deploy/lab/netns"
+	"routewatch/deploy/lab/topology"
+	"routewatch/shared/lease"
+	"routewatch/shared/wire"
+)
+
+// beMain makes this test binary be the exporter.
+const beMain = "ROUTEWATCH_EXPORTER_TEST_MAIN"
+
+// patience is how long a test waits for what should take milliseconds.
+const patience = 10 * time.Second
+
+// nodesFile is what kubectl printed; see the README beside it.
+const nodesFile = "../shared/lease/testdata/nodes-real.json"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(beMain) != "" {
+		main()
+	}
+	netns.Main(m)
+}
+
+func command(args ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Args[0] = program
+	cmd.Env = append(os.Environ(), beMain+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// result runs the exporter to its end.
+func result(t *testing.T, cmd *exec.Cmd) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &err
+	if e := cmd.Run(); e != nil && cmd.ProcessState == nil {
+		t.Fatal(e)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), err.String()
+}
+
+// daemon is an exporter that runs.
+type daemon struct {
+	cmd    *exec.Cmd
+	urls   []string
+	exited chan struct{}
+
+	mu  sync.Mutex
+	log strings.Builder
+}
+
+// startDaemon runs the exporter and waits until it listens on so many addresses.
+func startDaemon(t *testing.T, addresses int, args ...string) *daemon {
+	t.Helper()
+	d := &daemon{cmd: command(append(args, "--log.format", "json")...), exited: make(chan struct{})}
+	stderr, err := d.cmd.StderrPipe()
+	netns.Must(t, err)
+	netns.Must(t, d.cmd.Start())
+	urls := make(chan string, addresses)
+	go func() {
+		defer close(d.exited)
+		d.follow(stderr, urls)
+		_ = d.cmd.Wait() // the exit code is in ProcessState
+	}()
+	t.Cleanup(func() {
+		_ = d.cmd.Process.Kill()
+		<-d.exited
+		if t.Failed() {
+			t.Logf("the exporter's log:\n%s", d.logged())
+		}
+	})
+	for range addresses {
+		select {
+		case url := <-urls:
+			d.urls = append(d.urls, url)
+		case <-d.exited:
+			t.Fatalf("the exporter ended: %s", d.logged())
+		case <-time.After(patience):
+			t.Fatalf("the exporter does not listen: %s", d.logged())
+		}
+	}
+	return d
+}
+
+func (d *daemon) follow(stderr io.Reader, urls chan<- string) {
+	for s := bufio.NewScanner(stderr); s.Scan(); {
+		d.mu.Lock()
+		d.log.WriteString(s.Text() + "\n")
+		d.mu.Unlock()
+		var line struct{ Msg, Address string }
+		if json.Unmarshal(s.Bytes(), &line) == nil && line.Msg == "listening" {
+			urls <- "http://" + line.Address
+		}
+	}
+}
+
+func (d *daemon) logged() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.log.String()
+}
+
+// get returns code 0 if nobody answers.
+func (d *daemon) get(path string) (code int, body string) {
+	r, err := http.Get(d.urls[0] + path)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer r.Body.Close() //nolint:errcheck // it was only read
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return r.StatusCode, string(b)
+}
+
+func (d *daemon) status(t *testing.T) wire.NodeStatus {
+	t.Helper()
+	code, body := d.get("/api/v1/status")
+	var s wire.NodeStatus
+	if err := json.Unmarshal([]byte(body), &s); err != nil || code != 200 {
+		t.Fatalf("status: %d %v %s", code, err, body)
+	}
+	return s
+}
+
+// await waits until the status is as wanted.
+func (d *daemon) await(t *testing.T, what string, is func(wire.NodeStatus) bool) wire.NodeStatus {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		s := d.status(t)
+		if is(s) {
+			return s
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not %s within %s: %+v", what, patience, s)
+		}
+	}
+}
+
+func (d *daemon) awaitHealthy(t *testing.T) wire.NodeStatus {
+	t.Helper()
+	return d.await(t, "healthy", func(s wire.NodeStatus) bool { return s.Healthy })
+}
+
+// terminate asks the exporter to stop and returns its exit code and how long it took.
+func (d *daemon) terminate(t *testing.T) (int, time.Duration) {
+	t.Helper()
+	began := time.Now()
+	netns.Must(t, d.cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case <-d.exited:
+	case <-time.After(patience):
+		t.Fatalf("the exporter does not stop within %s", patience)
+	}
+	return d.cmd.ProcessState.ExitCode(), time.Since(began)
+}
+
+// node makes the node that the lease file is about, as flannel leaves it, and a
+// copy of the file.
+func node(t *testing.T) (ns *netns.NS, file string) {
+	t.Helper()
+	netns.Require(t)
+	nodes, err := os.ReadFile(nodesFile)
+	netns.Must(t, err)
+	set, err := lease.Read(bytes.NewReader(nodes), lease.Options{Self: "node-1"})
+	netns.Must(t, err)
+	file = filepath.Join(t.TempDir(), "nodes.json")
+	netns.Must(t, os.WriteFile(file, nodes, 0o600))
+	return topology.Single(t, &set).NS, file
+}
+
+func flagsOf(ns *netns.NS, file string) []string {
+	return []string{"--node-name", "node-1", "--leases.file", file, "--netns", ns.Path(), "--web.listen-address", "127.0.0.1:0"}
+}
+
+func TestDaemon(t *testing.T) {
+	ns, file := node(t)
+	d := startDaemon(t, 2, append(flagsOf(ns, file), "--web.listen-address", "127.0.0.2:0")...)
+	status := d.awaitHealthy(t)
+	if status.Node != "node-1" || status.Summary.Leases == 0 || status.ProblemsTotal != 0 || status.Backend != "vxlan" {
+		t.Errorf("got status %+v, want node-1 with well leases", status)
+	}
+	for path, want := range map[string]string{
+		"/metrics":                "\nroutewatch_snapshot_complete 1\n",
+		"/-/healthy":              "healthy:",
+		"/-/ready":                "ready:",
+		"/":                       "Healthy:",
+		"/api/v1/leases?state=ok": `"state":"ok"`,
+	} {
+		if code, body := d.get(path); code != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s: got %d %s, want 200 and %q", path, code, body, want)
+		}
+	}
+	d.urls = d.urls[1:]
+	if code, _ := d.get("/-/healthy"); code != 200 {
+		t.Errorf("the second address %s answers %d, want 200", d.urls[0], code)
+	}
+	if code, took := d.terminate(t); code != 0 || took > 5*time.Second {
+		t.Errorf("SIGTERM: exit code %d after %s, want 0 within 5 s", code, took)
+	}
+	for message, want := range map[string]int{`"msg":"starting"`: 1, `"msg":"listening"`: 2, `"msg":"stopped"`: 1, `"level":"ERROR"`: 0, `"level":"WARN"`: 0} {
+		if got := strings.Count(d.logged(), message); got != want {
+			t.Errorf("%d lines with %s, want %d", got, message, want)
+		}
+	}
+}
+
+// A client that never finishes its request must not keep the exporter alive.
+func TestDaemon_StopsInSpiteOfASlowClient(t *testing.T) {
+	ns, file := node(t)
+	d := startDaemon(t, 1, flagsOf(ns, file)...)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(d.urls[0], "http://"))
+	netns.Must(t, err)
+	defer conn.Close() //nolint:errcheck // the test is over
+	_, err = io.WriteString(conn, "GET /metrics HTTP/1.1\r\nHost: x\r\n")
+	netns.Must(t, err)
+	d.awaitHealthy(t) // by now the server has accepted the connection before this one
+	if code, took := d.terminate(t); code != 0 || took > 5*time.Second {
+		t.Errorf("SIGTERM: exit code %d after %s, want 0 within 5 s", code, took)
+	}
+}
+
+// What cannot be leases is never good news, is told in the status and in the
+// metrics, and is forgotten when the file is mended.
+func TestDaemon_BrokenLeaseFile(t *testing.T) {
+	ns, file := node(t)
+	good, err := os.ReadFile(file)
+	netns.Must(t, err)
+	write := func(b []byte) func(*testing.T, string) {
+		return func(t *testing.T, path string) { netns.Must(t, os.WriteFile(path, b, 0o600)) }
+	}
+	tests := map[string]func(t *testing.T, path string){
+		"missing":   func(*testing.T, string) {},
+		"directory": func(t *testing.T, path string) { netns.Must(t, os.Mkdir(path, 0o700)) },
+		"100 MB": func(t *testing.T, path string) {
+			write(nil)(t, path)
+			netns.Must(t, os.Truncate(path, 100<<20))
+		},
+		"empty":      write(nil),
+		"truncated":  write(good[:len(good)/2]),
+		"not UTF-8":  write([]byte("\xff\xfe{\x00}\x00")),
+		"other JSON": write([]byte(`{"kind": "Pod"}`)),
+		"no nodes":   write([]byte(`{"apiVersion": "v1", "kind": "List", "items": []}`)),
+		"malformed":  write(bytes.Replace(good, []byte(`VtepMAC`), []byte(`VtepMac\": 7, \"x`), 1)),
+	}
+	for name, breakFile := range tests {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "nodes.json")
+			breakFile(t, path)
+			args := flagsOf(ns, path)
+			if code, stdout, _ := result(t, command(append(args, "--once")...)); code != int(wire.CannotTell) || !json.Valid([]byte(stdout)) {
+				t.Errorf("--once: exit code %d, want %d and a status; got %s", code, wire.CannotTell, stdout)
+			}
+			d := startDaemon(t, 1, args...)
+			s := d.await(t, "judged", func(s wire.NodeStatus) bool {
+				return s.Sources[0].Problem != "not read yet" && s.Sources[1].Complete
+			})
+			if s.Healthy {
+				t.Errorf("healthy: %+v", s)
+			}
+			if s.Complete && s.UnknownLeases() == 0 && s.Summary.Leases > 0 {
+				t.Errorf("complete and everything known: %+v", s)
+			}
+			if !s.Complete && s.Sources[0].Problem == "" {
+				t.Errorf("not complete, but nothing says why: %+v", s.Sources)
+			}
+			if code, body := d.get("/metrics"); code != 200 || !s.Complete && !strings.Contains(body, "\nroutewatch_snapshot_complete 0\n") {
+				t.Errorf("the metrics do not say that the snapshot is not complete: %d %s", code, body)
+			}
+
+			mended := filepath.Join(t.TempDir(), "mended.json")
+			write(good)(t, mended)
+			if err := os.Rename(mended, path); err != nil { // over a directory
+				netns.Must(t, os.Remove(path))
+				netns.Must(t, os.Rename(mended, path))
+			}
+			d.awaitHealthy(t)
+		})
+	}
+}
+
+func TestOnce(t *testing.T) {
+	ns, file := node(t)
+	args := append(flagsOf(ns, file), "--once")
+	code, stdout, stderr := result(t, command(args...))
+	var s wire.NodeStatus
+	if err := json.Unmarshal([]byte(stdout), &s); err != nil {
+		t.Fatalf("stdout is no status: %v\n%s", err, stdout)
+	}
+	if code != 0 || !s.Healthy || stderr != "" {
+		t.Errorf("exit code %d, healthy %t, stderr %q; want 0, true and nothing", code, s.Healthy, stderr)
+	}
+	netns.Must(t, ns.SetDown("flannel.1"))
+	netns.Must(t, ns.SetUp("flannel.1"))
+	if code, stdout, _ := result(t, command(args...)); code != 1 || !strings.Contains(stdout, `"healthy": false`) {
+		t.Errorf("exit code %d after a flap, want 1; got %s", code, stdout)
+	}
+	args = append(args, "--netns", filepath.Join(t.TempDir(), "none"))
+	if code, stdout, stderr := result(t, command(args...)); code != 2 || !strings.Contains(stdout, `"complete": false`) || !strings.Contains(stderr, "none") {
+		t.Errorf("exit code %d without a kernel, want 2; got %s%s", code, stdout, stderr)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	ns, file := node(t)
+	cmd := command("--once")
+	cmd.Env = append(cmd.Env, "NODE_NAME=node-1", "ROUTEWATCH_LEASES_FILE="+file, "ROUTEWATCH_NETNS="+ns.Path())
+	if code, stdout, stderr := result(t, cmd); code != 0 {
+		t.Errorf("exit code %d, want 0; got %s%s", code, stdout, stderr)
+	}
+	cmd = command("--once", "--leases.file", file)
+	cmd.Env = append(cmd.Env, "ROUTEWATCH_GRACE=soon")
+	if code, _, stderr := result(t, cmd); code != 3 || !strings.Contains(stderr, "ROUTEWATCH_GRACE") {
+		t.Errorf("exit code %d, stderr %q; want 3 and the variable's name", code, stderr)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	webConfig := filepath.Join(t.TempDir(), "web.yml")
+	netns.Must(t, os.WriteFile(webConfig, []byte("tls: {}\n"), 0o600))
+	tests := []struct {
+		args   string
+		stderr string
+	}{
+		{"", "there is no lease source: give --leases.file FILE"},
+		{"--leases file", "there is no lease source"},
+		{"--leases kubernets --leases.file x", `--leases is "kubernets": expected auto or file`},
+		{"--leases.file", "flag needs an argument"},
+		{"--nope", "flag provided but not defined: -nope"},
+		{"--leases.file x status", `"status" is no flag: expected only flags`},
+		{"--leases.file x --once false", `"false" is no flag`},
+		{"--leases.file x --grace 5", `invalid value "5" for flag -grace`},
+		{"--leases.file x --grace -1s", "--grace is -1s: expected 0 or more"},
+		{"--leases.file x --audit-interval 0s", "--audit-interval is 0s: expected 1s or more"},
+		{"--leases.file x --metrics.max-problems -1", "--metrics.max-problems is -1: expected 0 or more"},
+		{"--leases.file x --log.level loud", `--log.level is "loud": expected debug, info, warn, error`},
+		{"--leases.file x --log.format xml", `--log.format is "xml": expected logfmt, json`},
+		{"--leases.file x --flannel.backend vxlam", `--flannel.backend is "vxlam": expected one of vxlan, host-gw,`},
+		{"--leases.file x --flannel.network 10.244.0.1/16", `--flannel.network is "10.244.0.1/16": expected a prefix`},
+		{"--leases.file x --flannel.network 10.0.0.0/8,11.0.0.0/8", "--flannel.network has two prefixes of one family"},
+		{"--leases.file x --flannel.families ipv5", `--flannel.families: unknown address family "ipv5": expected ipv4 or ipv6`},
+		{"--leases.file x --flannel.net-conf /nonexistent", "--flannel.net-conf: open /nonexistent: no such file or directory"},
+		{"--leases.file x --flannel.annotation-prefix a/b/c", "--flannel.annotation-prefix: "},
+		{"--leases.file x --web.listen-address nowhere", `--web.listen-address is "nowhere": expected ADDRESS:PORT`},
+		{"--leases.file x --web.telemetry-path /api/v1/status", `--web.telemetry-path is "/api/v1/status": expected a path like /metrics`},
+		{"--leases.file x --web.config.file " + webConfig, "--web.config.file: "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.args, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			code := run(context.Background(), append([]string{program}, strings.Fields(tt.args)...), &stdout, &stderr)
+			if code != 3 || stdout.Len() > 0 {
+				t.Errorf("exit code %d, stdout %q; want 3 and nothing", code, &stdout)
+			}
+			if !strings.HasPrefix(stderr.String(), program+": ") || !strings.Contains(stderr.String(), tt.stderr) ||
+				!strings.HasSuffix(stderr.String(), "Type \"routewatch-exporter --help\" for all flags.\n") {
+				t.Errorf("stderr %q does not say %q and what to type", &stderr, tt.stderr)
+			}
+		})
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	for arg, want := range map[string]string{"--help": "$ROUTEWATCH_WEB_LISTEN_ADDRESS", "-h": "USAGE", "--version": "routewatch-exporter, version "} {
+		var stdout, stderr bytes.Buffer
+		code := run(context.Background(), []string{program, arg}, &stdout, &stderr)
+		if code != 0 || stderr.Len() > 0 || !strings.Contains(stdout.String(), want) {
+			t.Errorf("%s: exit code %d, stdout %q, stderr %q; want 0 and %q", arg, code, &stdout, &stderr, want)
+		}
+	}
+}
+
+func TestDaemon_AddressInUse(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	netns.Must(t, err)
+	defer l.Close() //nolint:errcheck // the test is over
+	code, _, stderr := result(t, command("--leases.file", "x", "--web.listen-address", l.Addr().String()))
+	if code != 2 || !strings.Contains(stderr, "address already in use: choose another address with --web.listen-address") {
+		t.Errorf("exit code %d, stderr %q; want 2 and what to do", code, stderr)
+	}
+}
+
+// Each address must ask for the password, not only the first.
+func TestDaemon_Authentication(t *testing.T) {
+	ns, file := node(t)
+	webConfig := filepath.Join(t.TempDir(), "web.yml")
+	netns.Must(t, os.WriteFile(webConfig, []byte("basic_auth_users:\n  alice: $2y$10$mDwo.lAisC94iLAyP81MCesa29IzH37oigHC/42V2pdJlUprsJPze\n"), 0o600))
+	d := startDaemon(t, 2, append(flagsOf(ns, file), "--web.listen-address", "127.0.0.2:0", "--web.config.file", webConfig)...)
+	for _, url := range d.urls {
+		r, err := http.Get(url + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = r.Body.Close()
+		if r.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s answers %d without a password, want 401", url, r.StatusCode)
+		}
+	}
+}
+
+// A task that fails ends the process, and its name is in the message.
+func TestDaemon_TaskFails(t *testing.T) {
+	cmd := command("--leases.file", "x", "--netns", filepath.Join(t.TempDir(), "none"), "--web.listen-address", "127.0.0.1:0")
+	code, _, stderr := result(t, cmd)
+	if code != 2 || !strings.Contains(stderr, program+": kernel: ") {
+		t.Errorf("exit code %d, stderr %q; want 2 and the name of the task", code, stderr)
+	}
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/exporter-toolkit/web"
+)
+
+// shutdownTimeout is how long answers that are under way may take once the
+// program is asked to stop.
+const shutdownTimeout = 3 * time.Second
+
+// listen opens all addresses, or none.
+func listen(addresses []string) ([]net.Listener, error) {
+	var listeners []net.Listener
+	for _, a := range addresses {
+		l, err := net.Listen("tcp", a)
+		if err != nil {
+			for _, l := range listeners {
+				_ = l.Close()
+			}
+			return nil, fmt.Errorf("%w: choose another address with --%s", err, flagListenAddress)
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}
+
+// serve answers until ctx ends, which is no error. Each listener has a server
+// of its own since web.Serve changes the server that it is given.
+func serve(ctx context.Context, l net.Listener, handler http.Handler, webConfig string, log *slog.Logger) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // broken connections are not ours to mend
+	}
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		patience, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+		defer cancel()
+		if server.Shutdown(patience) != nil {
+			_ = server.Close()
+		}
+	})
+	log.Info("listening", "address", l.Addr().String(), "webConfig", webConfig)
+	err := web.Serve(l, server, &web.FlagConfig{WebConfigFile: &webConfig}, slog.New(quiet{log.Handler()}))
+	if !stop() {
+		<-stopped
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// quiet keeps the toolkit from saying in its words what was just logged.
+type quiet struct{ slog.Handler }
+
+func (q quiet) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn && q.Handler.Enabled(ctx, l)
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/common/version"
+	"golang.org/x/sync/errgroup"
+
+	"routewatch/exporter/internal/api"
+	"routewatch/exporter/internal/engine"
+	"routewatch/exporter/internal/kernel"
+	"routewatch/exporter/internal/leases/file"
+	"routewatch/exporter/internal/metrics"
+	"routewatch/shared/expect"
+	"routewatch/shared/judge"
+	"routewatch/shared/lease"
+	"routewatch/shared/netstate"
+	"routewatch/shared/wire"
+)
+
+// watch runs the daemon until ctx ends, which is no error. The first task that
+// fails ends the others.
+func watch(ctx context.Context, cfg config) error {
+	detection := metrics.NewDetection()
+	eng := engine.New(engine.Config{
+		Next: func(previous *wire.Snapshot, in judge.Input) (*wire.Snapshot, time.Time) {
+			return judge.Next(cfg.judge, previous, in)
+		},
+		InterestOf: func(set *lease.Set) expect.Interest { return expect.InterestOf(cfg.judge.Flannel, set) },
+		Observe:    detection.Observe,
+		Log:        cfg.log,
+	})
+	latest := func() *wire.Snapshot { s, _ := eng.Latest(); return s }
+	handler := api.Handler(api.Config{
+		Latest:      latest,
+		Idle:        eng.Idle,
+		Metrics:     metrics.Handler(metrics.NewRegistry(latest, detection, cfg.maxProblems), cfg.log),
+		MetricsPath: cfg.web.metricsPath,
+	})
+	listeners, err := listen(cfg.web.addresses)
+	if err != nil {
+		return err
+	}
+
+	cfg.log.Info("starting", "version", version.Version, "revision", version.GetRevision(),
+		"node", cfg.judge.Node, "leases", "file", "path", cfg.leases.Path, "netns", cfg.kernel.NetNS)
+	sets, states := make(chan lease.Set), make(chan *netstate.State)
+	tasks, ctx := errgroup.WithContext(ctx)
+	task := func(name string, run func() error) {
+		tasks.Go(func() error {
+			if err := run(); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	task("leases", func() error { return file.Watch(ctx, cfg.leases, sets) })
+	task("kernel", func() error { return kernel.Watch(ctx, cfg.kernel, eng.Interests(), states) })
+	task("engine", func() error { return eng.Run(ctx, sets, states) })
+	for _, l := range listeners {
+		task("http", func() error { return serve(ctx, l, handler, cfg.web.file, cfg.log) })
+	}
+	err = tasks.Wait()
+	cfg.log.Info("stopped")
+	return err
+}
