@@ -1,0 +1,189 @@
+// Package client asks an exporter over its HTTP API. It trusts nothing of the
+// answer: size, time, content type, version and kind are checked before a
+// document is believed, and every error says what to type next.
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"routewatch/shared/wire"
+)
+
+const (
+	// Port is the exporter's.
+	Port = "10098"
+	// maxBody bounds an answer, in bytes. A status with 100 problems and
+	// thousands of stale objects stays below 2 MiB.
+	maxBody = 16 << 20
+	// noType stands for a content type that is absent or malformed.
+	noType = "of no known type"
+)
+
+// Client asks one exporter.
+type Client struct {
+	base    *url.URL
+	timeout time.Duration
+	http    *http.Client
+}
+
+// New returns a client of the exporter at address: a URL, or host or
+// host:port, for which http and the exporter's port are assumed. The timeout
+// bounds each request as a whole. The error is about the address.
+func New(address string, timeout time.Duration) (*Client, error) {
+	base, err := parseAddress(address)
+	if err != nil {
+		return nil, err
+	}
+	// A transport of our own: the default one is shared by the whole process.
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	return &Client{base: base, timeout: timeout, http: &http.Client{Transport: transport}}, nil
+}
+
+// URL is the address of a path below the exporter, without a password.
+func (c *Client) URL(path string) string { return c.base.JoinPath(path).Redacted() }
+
+// parseAddress accepts what a person types for an exporter.
+func parseAddress(address string) (*url.URL, error) {
+	bad := func(why string) error {
+		return fmt.Errorf("%q is no address of an exporter: %s; expected for example http://127.0.0.1:%s", redact(address), why, Port)
+	}
+	full := address
+	if !strings.Contains(full, "://") {
+		if ip := net.ParseIP(full); ip != nil && ip.To4() == nil {
+			full = "[" + full + "]"
+		}
+		full = "http://" + full
+	}
+	u, err := url.Parse(full)
+	switch {
+	case err != nil:
+		// url.Error repeats the whole address, with a password if it has one.
+		if inner := (*url.Error)(nil); errors.As(err, &inner) {
+			err = inner.Err
+		}
+		return nil, bad(err.Error())
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, bad("the scheme is neither http nor https")
+	case u.Hostname() == "":
+		return nil, bad("it names no host")
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, bad("it has a query or a fragment")
+	}
+	if full != address && u.Port() == "" {
+		u.Host = net.JoinHostPort(u.Hostname(), Port)
+	}
+	return u, nil
+}
+
+// redact hides what stands between a scheme and an "@": a user and a password.
+func redact(address string) string {
+	head, rest, ok := strings.Cut(address, "://")
+	if !ok {
+		head, rest = "", address
+	} else {
+		head += "://"
+	}
+	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
+		rest = "xxxxx" + rest[i:]
+	}
+	return head + rest
+}
+
+// Status is an exporter's answer to /api/v1/status.
+type Status struct {
+	Document wire.NodeStatus
+	// JSON is the document as the exporter sent it, with all that this version
+	// does not know.
+	JSON []byte
+	// ServerTime is the exporter's clock when it answered, to the second; zero
+	// if it did not say. Ages reckoned by it are right although the clocks of
+	// the two machines differ.
+	ServerTime time.Time
+}
+
+// Status asks for the node's status.
+func (c *Client) Status(ctx context.Context) (*Status, error) {
+	const path = "/api/v1/status"
+	body, header, err := c.get(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	s := &Status{JSON: body}
+	if err := c.decode(path, body, wire.KindNodeStatus, &s.Document); err != nil {
+		return nil, err
+	}
+	if t, err := http.ParseTime(header.Get("Date")); err == nil {
+		s.ServerTime = t
+	}
+	return s, nil
+}
+
+// get returns the body of a JSON answer with status 200.
+func (c *Client) get(ctx context.Context, path string) ([]byte, http.Header, error) {
+	limited, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(limited, http.MethodGet, c.base.JoinPath(path).String(), nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("request to %s: %w", c.URL(path), err)
+	}
+	req.Header.Set("Accept", "application/json, application/problem+json")
+	req.Header.Set("User-Agent", "routewatch")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, nil, c.explain(ctx, err)
+	}
+	defer func() { _ = resp.Body.Close() }() // read only: nothing can be lost
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	if err != nil {
+		return nil, nil, c.explain(ctx, err)
+	}
+	if len(body) > maxBody {
+		return nil, nil, c.misunderstood(path, fmt.Errorf("it is larger than %d MiB", maxBody>>20))
+	}
+	mediaType, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil {
+		mediaType = noType
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, nil, c.refused(path, resp, mediaType, body)
+	}
+	if mediaType != "application/json" {
+		return nil, nil, c.misunderstood(path, fmt.Errorf("it is %s, not JSON", mediaType))
+	}
+	return body, resp.Header, nil
+}
+
+// decode checks that the body is a document of our version and of the kind,
+// then fills it into v. Fields that are not known are ignored: v1 only grows.
+func (c *Client) decode(path string, body []byte, kind string, v any) error {
+	var head struct {
+		APIVersion string `json:"apiVersion"`
+		Kind       string `json:"kind"`
+	}
+	if err := json.Unmarshal(body, &head); err != nil {
+		return c.misunderstood(path, err)
+	}
+	switch {
+	case head.APIVersion == "":
+		return c.misunderstood(path, fmt.Errorf("it has no apiVersion, expected %s", wire.APIVersion))
+	case head.APIVersion != wire.APIVersion:
+		return fmt.Errorf("the exporter at %s speaks %s, this routewatch speaks %s; "+
+			"use the routewatch of the exporter's release, and see: routewatch version", c.URL(""), head.APIVersion, wire.APIVersion)
+	case head.Kind != kind:
+		return c.misunderstood(path, fmt.Errorf("its kind is %q, expected %s", head.Kind, kind))
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return c.misunderstood(path, err)
+	}
+	return nil
+}
