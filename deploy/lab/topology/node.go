@@ -1,0 +1,126 @@
+//go:build linux
+
+package topology
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+
+	"routewatch/deploy/lab/netns"
+	"routewatch/shared/lease"
+	"routewatch/shared/netstate"
+)
+
+// withoutDAD makes IPv6 addresses usable at once; duplicate address detection
+// would take a second or two of every start.
+func withoutDAD(ns *netns.NS) error {
+	return ns.Sysctl("net.ipv6.conf.default.accept_dad", "0")
+}
+
+// asRouter lets a node forward for its pods. The reverse path filter may be
+// inherited from the host, where it is often strict.
+func asRouter(ns *netns.NS) error {
+	return errors.Join(
+		ns.Sysctl("net.ipv4.ip_forward", "1"),
+		ns.Sysctl("net.ipv6.conf.all.forwarding", "1"),
+		ns.Sysctl("net.ipv4.conf.all.rp_filter", "0"),
+		ns.Sysctl("net.ipv4.conf.default.rp_filter", "0"),
+	)
+}
+
+// addPod does what the CNI plugins flannel and bridge do for a node's first
+// pod: cni0 takes the second address of each subnet, the pod the third.
+func addPod(node *Node, own []lease.Lease) error {
+	mtu, err := podMTU(node)
+	if err != nil {
+		return err
+	}
+	if err := node.NS.AddBridge(cni); err != nil {
+		return err
+	}
+	if err := node.NS.AddVeth("veth0", node.Pod, eth); err != nil {
+		return err
+	}
+	err = errors.Join(
+		node.NS.SetMaster("veth0", cni), node.NS.SetUp("veth0"),
+		node.NS.SetMTU("veth0", mtu), node.NS.SetMTU(cni, mtu), node.Pod.SetMTU(eth, mtu),
+	)
+	if err != nil {
+		return err
+	}
+	var bridgeAddrs, podAddrs []netip.Prefix
+	for _, l := range own {
+		first := l.Subnet.Addr().Next()
+		bridgeAddrs = append(bridgeAddrs, netip.PrefixFrom(first, l.Subnet.Bits()))
+		podAddrs = append(podAddrs, netip.PrefixFrom(first.Next(), l.Subnet.Bits()))
+	}
+	if err := errors.Join(bringUp(node.NS, cni, bridgeAddrs), bringUp(node.Pod, eth, podAddrs)); err != nil {
+		return err
+	}
+	for _, a := range bridgeAddrs {
+		if err := addDefault(node.Pod, eth, a.Addr()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// podMTU is the MTU of flannel's device, as the CNI plugin reads it from subnet.env.
+func podMTU(node *Node) (int, error) {
+	lower, err := node.NS.Link(Underlay)
+	return lower.MTU - 50, err
+}
+
+func bringUp(ns *netns.NS, device string, addrs []netip.Prefix) error {
+	for _, a := range addrs {
+		if err := ns.AddAddr(device, a); err != nil {
+			return err
+		}
+	}
+	return ns.SetUp(device)
+}
+
+func addDefault(ns *netns.NS, device string, gw netip.Addr) error {
+	index, err := ns.LinkIndex(device)
+	if err != nil {
+		return err
+	}
+	everything := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	if gw.Is6() {
+		everything = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	return ns.RouteAdd(netstate.Route{Dst: everything, Gateway: gw, Device: index})
+}
+
+// Single makes the node that a lease set belongs to, with its kernel in the
+// state that flannel leaves behind for the set, for the length of a test. The
+// MACs of the set become those of its devices.
+func Single(tb testing.TB, set *lease.Set) *Node {
+	tb.Helper()
+	netns.Require(tb)
+	n, err := New(gatewaysOf(set.Own)...)
+	netns.Must(tb, err)
+	tb.Cleanup(n.Close)
+	node, err := n.AddNode(set.Self, set.Own)
+	netns.Must(tb, err)
+	netns.Must(tb, node.Flannel.Apply(set.Leases))
+	return node
+}
+
+// gatewaysOf invents the gateway of the /24 or /64 around each public IP.
+func gatewaysOf(own []lease.Lease) []netip.Prefix {
+	var gateways []netip.Prefix
+	for _, l := range own {
+		bits := 24
+		if l.PublicIP.Is6() {
+			bits = 64
+		}
+		gw := netip.PrefixFrom(l.PublicIP, bits).Masked().Addr().Next()
+		if gw == l.PublicIP {
+			gw = gw.Next()
+		}
+		gateways = append(gateways, netip.PrefixFrom(gw, bits))
+	}
+	return gateways
+}
