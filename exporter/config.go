@@ -19,17 +19,15 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"routewatch/exporter/internal/kernel"
-	"routewatch/exporter/internal/leases/file"
 	"routewatch/shared/expect"
 	"routewatch/shared/judge"
-	"routewatch/shared/lease"
 	"routewatch/shared/netstate"
 )
 
 // config is what the flags say, checked.
 type config struct {
 	judge       judge.Options
-	leases      file.Config
+	leases      leaseSource
 	kernel      kernel.Config
 	maxProblems int
 	once        bool
@@ -72,7 +70,7 @@ func parse(c *cli.Context, stderr io.Writer) (config, error) {
 	if cfg.judge.Flannel, err = flannelConfig(c); err != nil {
 		return cfg, err
 	}
-	if cfg.leases, err = leasesConfig(c, cfg.judge); err != nil {
+	if cfg.leases, err = newLeaseSource(c, cfg); err != nil {
 		return cfg, err
 	}
 	cfg.web, err = parseWeb(c)
@@ -100,24 +98,6 @@ func nodeName(given string) (string, error) {
 		return "", fmt.Errorf("the host name cannot be read: %w: give --%s", err, flagNodeName)
 	}
 	return strings.ToLower(strings.TrimSpace(host)), nil
-}
-
-func leasesConfig(c *cli.Context, opts judge.Options) (file.Config, error) {
-	path := c.Path(flagLeasesFile)
-	switch source := c.String(flagLeases); {
-	case source != "auto" && source != "file":
-		return file.Config{}, fmt.Errorf("--%s is %q: expected auto or file", flagLeases, source)
-	case path == "":
-		return file.Config{}, fmt.Errorf("there is no lease source: give --%s FILE with what \"kubectl get nodes -o json\" prints", flagLeasesFile)
-	}
-	prefix, err := lease.ParsePrefix(c.String(flagAnnotationPrefix))
-	if err != nil {
-		return file.Config{}, fmt.Errorf("--%s: %w", flagAnnotationPrefix, err)
-	}
-	return file.Config{
-		Path:    path,
-		Options: lease.Options{Self: opts.Node, Prefix: prefix, Families: opts.Flannel.Families},
-	}, nil
 }
 
 // backends are flannel's, as they are named in net-conf.json.

@@ -64,8 +64,8 @@ func TestParse_Defaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.judge.Node != strings.ToLower(host) || cfg.leases.Options.Self != cfg.judge.Node {
-		t.Errorf("node is %q, own lease that of %q; want the host name %q for both", cfg.judge.Node, cfg.leases.Options.Self, host)
+	if cfg.judge.Node != strings.ToLower(host) || cfg.leases.options.Self != cfg.judge.Node {
+		t.Errorf("node is %q, own lease that of %q; want the host name %q for both", cfg.judge.Node, cfg.leases.options.Self, host)
 	}
 	if cfg.judge.Grace != time.Minute || cfg.kernel.AuditInterval != 30*time.Second || cfg.maxProblems != 100 || cfg.once {
 		t.Errorf("got %+v", cfg)
@@ -73,8 +73,8 @@ func TestParse_Defaults(t *testing.T) {
 	if diff := cmp.Diff([]string{"127.0.0.1:10098"}, cfg.web.addresses); diff != "" {
 		t.Errorf("addresses (-want +got):\n%s", diff)
 	}
-	if cfg.leases.Options.Prefix.Key("backend-data") != "flannel.alpha.coreos.com/backend-data" {
-		t.Errorf("annotation prefix is %q, want flannel's default", cfg.leases.Options.Prefix)
+	if cfg.leases.options.Prefix.Key("backend-data") != "flannel.alpha.coreos.com/backend-data" {
+		t.Errorf("annotation prefix is %q, want flannel's default", cfg.leases.options.Prefix)
 	}
 }
 
@@ -112,7 +112,7 @@ func TestParse_FlagsOverrideNetConf(t *testing.T) {
 	if diff := cmp.Diff(want, cfg.judge.Flannel, comparePrefix); diff != "" {
 		t.Errorf("with flags (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(want.Families, cfg.leases.Options.Families); diff != "" {
+	if diff := cmp.Diff(want.Families, cfg.leases.options.Families); diff != "" {
 		t.Errorf("families of the lease source (-want +got):\n%s", diff)
 	}
 }

@@ -18,6 +18,8 @@ const (
 	flagNodeName         = "node-name"
 	flagLeases           = "leases"
 	flagLeasesFile       = "leases.file"
+	flagKubeconfig       = "kubeconfig"
+	flagAPIServer        = "kubernetes.api-server"
 	flagNetConf          = "flannel.net-conf"
 	flagAnnotationPrefix = "flannel.annotation-prefix"
 	flagBackend          = "flannel.backend"
@@ -73,9 +75,13 @@ func nodeFlags() []cli.Flag {
 		&cli.StringFlag{Name: flagNodeName, EnvVars: append(env(flagNodeName), "NODE_NAME"),
 			Usage: "`NAME` of this node in Kubernetes", DefaultText: "the host name in lower case"},
 		&cli.StringFlag{Name: flagLeases, EnvVars: env(flagLeases), Value: "auto",
-			Usage: "where the leases come from: auto or file; auto is file if --leases.file is given"},
+			Usage: "where the leases come from: auto, kubernetes or file; auto is file if --leases.file is given, else kubernetes"},
 		&cli.PathFlag{Name: flagLeasesFile, EnvVars: env(flagLeasesFile),
 			Usage: "`FILE` with what \"kubectl get nodes -o json\" (or yaml) prints; it is read again when it changes"},
+		&cli.PathFlag{Name: flagKubeconfig, EnvVars: env(flagKubeconfig),
+			Usage: "`FILE` that says how to reach Kubernetes", DefaultText: "$KUBECONFIG, else the pod's service account, else ~/.kube/config"},
+		&cli.StringFlag{Name: flagAPIServer, EnvVars: env(flagAPIServer),
+			Usage: "`URL` of the API server, e.g. https://10.0.0.1:6443", DefaultText: "that of the kubeconfig or of the pod"},
 		&cli.PathFlag{Name: flagNetNS, EnvVars: env(flagNetNS),
 			Usage: "`PATH` of another network namespace to watch, e.g. /var/run/netns/NAME; HTTP stays in this one"},
 	}

@@ -65,7 +65,7 @@ func newApp(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
 	return &cli.App{
 		Name:            program,
 		Usage:           "watch that the kernel has what flannel's leases need",
-		UsageText:       program + " --leases.file nodes.json [flags]",
+		UsageText:       program + " [flags]",
 		Flags:           flags(),
 		HideVersion:     true, // urfave's would also take -v
 		HideHelpCommand: true,

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"routewatch/exporter/internal/kernel"
-	"routewatch/exporter/internal/leases/file"
 	"routewatch/shared/expect"
 	"routewatch/shared/judge"
 	"routewatch/shared/netstate"
@@ -23,7 +22,7 @@ func once(ctx context.Context, cfg config, stdout, stderr io.Writer) (wire.Outco
 			fmt.Fprintf(stderr, "%s: %v\n", program, err)
 		}
 	}
-	set, err := file.Read(cfg.leases)
+	set, err := cfg.leases.read(ctx)
 	warn(err)
 	state, err := kernel.ReadOnce(ctx, cfg.kernel, expect.InterestOf(cfg.judge.Flannel, &set))
 	warn(err)

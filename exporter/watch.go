@@ -11,7 +11,6 @@ import (
 	"routewatch/exporter/internal/api"
 	"routewatch/exporter/internal/engine"
 	"routewatch/exporter/internal/kernel"
-	"routewatch/exporter/internal/leases/file"
 	"routewatch/exporter/internal/metrics"
 	"routewatch/shared/expect"
 	"routewatch/shared/judge"
@@ -45,7 +44,7 @@ func watch(ctx context.Context, cfg config) error {
 	}
 
 	cfg.log.Info("starting", "version", version.Version, "revision", version.GetRevision(),
-		"node", cfg.judge.Node, "leases", "file", "path", cfg.leases.Path, "netns", cfg.kernel.NetNS)
+		"node", cfg.judge.Node, "leases", cfg.leases.name, "where", cfg.leases.where, "why", cfg.leases.why, "netns", cfg.kernel.NetNS)
 	sets, states := make(chan lease.Set), make(chan *netstate.State)
 	tasks, ctx := errgroup.WithContext(ctx)
 	task := func(name string, run func() error) {
@@ -56,7 +55,7 @@ func watch(ctx context.Context, cfg config) error {
 			return nil
 		})
 	}
-	task("leases", func() error { return file.Watch(ctx, cfg.leases, sets) })
+	task("leases", func() error { return cfg.leases.watch(ctx, sets) })
 	task("kernel", func() error { return kernel.Watch(ctx, cfg.kernel, eng.Interests(), states) })
 	task("engine", func() error { return eng.Run(ctx, sets, states) })
 	for _, l := range listeners {

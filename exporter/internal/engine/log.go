@@ -35,6 +35,8 @@ func logSources(log *slog.Logger, old, next []wire.Source) {
 		i := slices.IndexFunc(old, func(o wire.Source) bool { return o.Name == s.Name })
 		was := i >= 0 && old[i].Complete
 		switch {
+		case s.Complete && s.Problem != "" && (!was || old[i].Problem != s.Problem):
+			log.Warn("source is read, with a problem", "source", s.Name, "problem", s.Problem)
 		case s.Complete && !was:
 			log.Info("source is read", "source", s.Name)
 		case !s.Complete && (i < 0 || was || old[i].Problem != s.Problem):

@@ -130,6 +130,13 @@ func TestLogTransitions(t *testing.T) {
 			want: []string{`level=WARN msg="source cannot be read" source=file problem="no such file"`},
 		},
 		{
+			name: "source read, with a problem", old: wire.Snapshot{Sources: source(false, "not read yet")}, next: wire.Snapshot{Sources: source(true, "no own lease")},
+			want: []string{`level=WARN msg="source is read, with a problem" source=file problem="no own lease"`},
+		},
+		{
+			name: "source still with a problem", old: wire.Snapshot{Sources: source(true, "no own lease")}, next: wire.Snapshot{Sources: source(true, "no own lease")},
+		},
+		{
 			name: "source still lost", old: wire.Snapshot{Sources: source(false, "no such file")}, next: wire.Snapshot{Sources: source(false, "no such file")},
 		},
 		{

@@ -21,9 +21,6 @@ const (
 	defaultInterval = 500 * time.Millisecond
 	// maxUnsettled is how long a file may keep changing before it is read all the same.
 	maxUnsettled = 5 * time.Second
-	// resend is how often the Set of an unchanged file is sent with a new
-	// Synced: often enough for an alert on its age, too seldom to matter.
-	resend = 30 * time.Second
 )
 
 // Config says which file to read and how.
@@ -40,7 +37,7 @@ func Read(cfg Config) (lease.Set, error) {
 	w := newWatcher(cfg)
 	c, err := load(cfg)
 	w.take(c, err, time.Now())
-	return w.set, err
+	return w.keep.Set(), err
 }
 
 // Watch sends the Set of the file: the first at once, whatever state the file
@@ -64,7 +61,7 @@ func Watch(ctx context.Context, cfg Config, sets chan<- lease.Set) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case out <- w.set:
+		case out <- w.keep.Set():
 			out = nil
 		case now := <-ticker.C:
 			if w.poll(now) {

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"routewatch/exporter/internal/leases"
 	"routewatch/shared/lease"
 )
 
@@ -161,7 +162,7 @@ func TestWatch_Broken(t *testing.T) {
 				if now := time.Now(); broken.Synced.After(now.Add(-defaultInterval)) || broken.Synced.Before(good.Synced) {
 					t.Errorf("synced at %v, first at %v, now %v", broken.Synced, good.Synced, now)
 				}
-				w.silent(t, 2*resend)
+				w.silent(t, 2*leases.Resend)
 				if n := strings.Count(w.log.String(), "level=WARN"); n != 1 {
 					t.Errorf("%d warnings in the log, want 1:\n%s", n, &w.log)
 				}
@@ -191,7 +192,7 @@ func TestWatch_Broken(t *testing.T) {
 				if diff := cmp.Diff(bad, first); diff != "" {
 					t.Errorf("first set differs (-want +got):\n%s", diff)
 				}
-				w.silent(t, 2*resend)
+				w.silent(t, 2*leases.Resend)
 				must(t, os.RemoveAll(path))
 				write(t, path, nodes("me", "a"))
 				if s := w.next(t); !s.Complete || s.Generation != 1 || !slices.Equal(peers(s), []string{"a"}) {
@@ -250,7 +251,7 @@ func TestWatch_Changes(t *testing.T) {
 		// The same content again is no new generation, and nothing to tell.
 		write(t, replacement, nodes("me", "c"))
 		must(t, os.Rename(replacement, path))
-		w.silent(t, resend/2)
+		w.silent(t, leases.Resend/2)
 
 		// Nodes that are none of flannel's are told, but are no new generation.
 		write(t, path, strings.Replace(nodes("me", "c", "d"), `kube-subnet-manager":"true"`, `kube-subnet-manager":"true"`, 1))
@@ -313,7 +314,7 @@ func TestWatch_Unchanged(t *testing.T) {
 	write(t, path, nodes("me", "a"))
 	follow(t, path, func(t *testing.T, w *watched) {
 		first := w.next(t)
-		w.silent(t, resend-2*defaultInterval)
+		w.silent(t, leases.Resend-2*defaultInterval)
 		again := w.next(t)
 		if d := time.Since(again.Synced); d > defaultInterval {
 			t.Errorf("last synced %v ago", d)

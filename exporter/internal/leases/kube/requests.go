@@ -1,0 +1,140 @@
+package kube
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+)
+
+// maxSilence is how long a watch may be silent before it is ended and begun
+// anew: an API server sends a bookmark each minute.
+const maxSilence = 2 * time.Minute
+
+// requests returns the requests of the reflector, which tell the mirror what
+// became of them.
+func requests(c *client, m *mirror) *cache.ListWatch {
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
+			list, err := c.list(ctx, opts)
+			if err != nil && ctx.Err() == nil {
+				m.failed("list", err)
+			}
+			return list, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
+			listing := opts.SendInitialEvents != nil && *opts.SendInitialEvents
+			w, err := c.watch(ctx, opts)
+			switch {
+			case err == nil:
+				m.open(listing)
+				return newStream(w, m), nil
+			case ctx.Err() != nil || expired(err):
+			case listing && !utilnet.IsConnectionRefused(err) && !apierrors.IsTooManyRequests(err):
+				// The reflector lists next, which says it better: servers
+				// before 1.32 cannot list in a watch.
+			default:
+				m.failed("watch", err)
+			}
+			return nil, err
+		},
+	}
+}
+
+// expired reports whether the server no longer knows, or does not know yet,
+// the version that was asked for. Listing anew mends it.
+func expired(err error) bool {
+	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
+}
+
+// stream is a watch that tells the mirror that it is alive and how it ends. A
+// silent one is stopped.
+type stream struct {
+	watch.Interface
+	mirror  *mirror
+	events  chan watch.Event
+	stopped chan struct{}
+	once    sync.Once
+}
+
+func newStream(w watch.Interface, m *mirror) *stream {
+	s := &stream{Interface: w, mirror: m, events: make(chan watch.Event), stopped: make(chan struct{})}
+	go s.forward()
+	return s
+}
+
+// ResultChan implements watch.Interface.
+func (s *stream) ResultChan() <-chan watch.Event { return s.events }
+
+// Stop implements watch.Interface.
+func (s *stream) Stop() {
+	// The mirror is told before the reflector can begin the next watch.
+	s.once.Do(func() { close(s.stopped); s.mirror.end() })
+	s.Interface.Stop()
+}
+
+func (s *stream) forward() {
+	defer close(s.events)
+	defer s.Stop()
+	silence := time.NewTimer(maxSilence)
+	defer silence.Stop()
+	opened, heard := time.Now(), false
+	for {
+		select {
+		case <-s.stopped: // what goes wrong from here on is no fault of the server's
+			return
+		case <-silence.C:
+			return
+		case e, ok := <-s.Interface.ResultChan():
+			if !ok {
+				s.ended(heard || time.Since(opened) >= settle)
+				return
+			}
+			heard = true
+			silence.Reset(maxSilence)
+			if !s.forwardOne(e) {
+				return
+			}
+		}
+	}
+}
+
+// forwardOne reports whether the watch goes on.
+func (s *stream) forwardOne(e watch.Event) bool {
+	if s.isStopped() {
+		return false
+	}
+	if e.Type != watch.Error {
+		s.mirror.heard()
+	} else if err := apierrors.FromObject(e.Object); !expired(err) {
+		s.mirror.failed("watch", err)
+	}
+	select {
+	case s.events <- e:
+		return true
+	case <-s.stopped:
+		return false
+	}
+}
+
+// ended notes that the server ended the watch, which it should not do at once.
+func (s *stream) ended(worked bool) {
+	if !worked && !s.isStopped() {
+		s.mirror.failed("watch", errShort)
+	}
+}
+
+func (s *stream) isStopped() bool {
+	select {
+	case <-s.stopped:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/prometheus/common/version"
+	"github.com/urfave/cli/v2"
+
+	"routewatch/exporter/internal/leases/file"
+	"routewatch/exporter/internal/leases/kube"
+	"routewatch/shared/lease"
+)
+
+// The values of --leases.
+const (
+	sourceAuto       = "auto"
+	sourceFile       = "file"
+	sourceKubernetes = "kubernetes"
+)
+
+// leaseSource is where the leases come from.
+type leaseSource struct {
+	name    string
+	where   string // path or URL
+	why     string // it was chosen
+	options lease.Options
+	read    func(context.Context) (lease.Set, error)
+	watch   func(context.Context, chan<- lease.Set) error
+}
+
+// newLeaseSource chooses the source and prepares it.
+func newLeaseSource(c *cli.Context, cfg config) (leaseSource, error) {
+	prefix, err := lease.ParsePrefix(c.String(flagAnnotationPrefix))
+	if err != nil {
+		return leaseSource{}, fmt.Errorf("--%s: %w", flagAnnotationPrefix, err)
+	}
+	name, why, err := chooseSource(c)
+	if err != nil {
+		return leaseSource{}, err
+	}
+	opts := lease.Options{Self: cfg.judge.Node, Prefix: prefix, Families: cfg.judge.Flannel.Families}
+	if name == sourceFile {
+		fc := file.Config{Path: c.Path(flagLeasesFile), Options: opts}
+		return leaseSource{
+			name: name, where: fc.Path, why: why, options: opts,
+			read:  func(context.Context) (lease.Set, error) { return file.Read(fc) },
+			watch: func(ctx context.Context, sets chan<- lease.Set) error { return file.Watch(ctx, fc, sets) },
+		}, nil
+	}
+	ks, err := kube.New(kube.Config{
+		Kubeconfig: c.Path(flagKubeconfig),
+		APIServer:  c.String(flagAPIServer),
+		Options:    opts,
+		UserAgent:  program + "/" + version.Version,
+		Log:        cfg.log,
+	})
+	if err != nil {
+		return leaseSource{}, fmt.Errorf("leases from Kubernetes: %w", err)
+	}
+	return leaseSource{
+		name: name, where: ks.Server(), why: why + "; credentials from " + ks.Credentials(), options: opts,
+		read: ks.Read, watch: ks.Watch,
+	}, nil
+}
+
+// chooseSource says which source the flags ask for, and why.
+func chooseSource(c *cli.Context) (name, why string, err error) {
+	path, origin := c.Path(flagLeasesFile), kube.Origin(c.Path(flagKubeconfig))
+	if origin == "" && c.String(flagAPIServer) != "" {
+		origin = "--" + flagAPIServer
+	}
+	forKubernetes := c.Path(flagKubeconfig) != "" || c.String(flagAPIServer) != ""
+	switch source := c.String(flagLeases); {
+	case source == sourceFile && path == "":
+		return "", "", fmt.Errorf("there is no lease file: give --%s FILE with what \"kubectl get nodes -o json\" prints", flagLeasesFile)
+	case source == sourceFile && forKubernetes:
+		return "", "", fmt.Errorf("--%s is %s: expected neither --%s nor --%s with it", flagLeases, source, flagKubeconfig, flagAPIServer)
+	case source == sourceKubernetes && path != "":
+		return "", "", fmt.Errorf("--%s is %s: expected no --%s with it", flagLeases, source, flagLeasesFile)
+	case source == sourceFile, source == sourceKubernetes:
+		return source, "--" + flagLeases + " says so", nil
+	case source != sourceAuto:
+		return "", "", fmt.Errorf("--%s is %q: expected %s, %s or %s", flagLeases, source, sourceAuto, sourceKubernetes, sourceFile)
+	case path != "":
+		return sourceFile, "--" + flagLeasesFile + " is given", nil
+	case origin != "":
+		return sourceKubernetes, "there is " + origin, nil
+	}
+	return "", "", fmt.Errorf("there is no lease source: give --%s FILE with what \"kubectl get nodes -o json\" prints, "+
+		"or --%s FILE, or run in a pod with a service account", flagLeasesFile, flagKubeconfig)
+}
