@@ -9,20 +9,29 @@ LDFLAGS  := -X $(STAMP).Version=$(VERSION) -X $(STAMP).Revision=$(REVISION)
 # The stamps above replace the ones that go takes from git, which fail where git does.
 export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 
-# The linter is kept outside the checkout, by its version and that of Go: a
-# linter that was built by an older Go refuses the code of a newer one.
-TOOLS     = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/routewatch/tools
-LINT_MOD := .ci/tools/golangci-lint
-LINT      = $(TOOLS)/golangci-lint-$(shell sed -n 's|.*/golangci-lint/v2 \(v[^ ]*\).*|\1|p' $(LINT_MOD)/go.mod)-$(shell go env GOVERSION)
+# Tools that only check have a module each, .ci/tools/NAME, and are kept outside
+# the checkout by their version and that of Go: a linter that was built by an
+# older Go refuses the code of a newer one.
+TOOLS    = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/routewatch/tools
+tool     = $(TOOLS)/$(1)-$(shell sed -n 's|.*$(2) \(v[^ ]*\).*|\1|p' .ci/tools/$(1)/go.mod)-$(shell go env GOVERSION)
+LINT     = $(call tool,golangci-lint,/golangci-lint/v2)
+PROMTOOL = $(call tool,promtool,/prometheus/prometheus)
+
+# The parts of a real cluster have a module each, deploy/lab/parts/NAME, and are
+# kept as the tools are.
+PARTS_DIR = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/routewatch/parts
+part      = $(PARTS_DIR)/$(1)-$(shell sed -n 's|.*$(2) \(v[^ ]*\).*|\1|p' deploy/lab/parts/$(1)/go.mod)-$(shell go env GOVERSION)
+PARTS     = $(call part,etcd,/etcd/server/v3) $(call part,kube,k8s.io/kubernetes) $(call part,kwok,k8s.io/kwok) \
+	$(call part,prometheus-operator,/prometheus-operator)
 
 # Extra flags for `go test`, as in: make test TESTFLAGS='-v -run Flap'
 TESTFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint fmt clean
+.PHONY: help build demo test parts e2e lint rules image push binaries manifests fmt clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/routewatch-exporter, bin/routewatch and bin/routewatch-lab
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/routewatch-exporter ./exporter
@@ -39,9 +48,45 @@ test: ## vet, and all tests, those on a real kernel included
 	@race=; if [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null; then race=-race; \
 	else echo 'no C compiler: testing without the race detector'; fi; \
 	set -x; $(if $(CI),ROUTEWATCH_REQUIRE_NETNS=1) go test $$race $(TESTFLAGS) ./...
+	cd deploy/image && go vet ./... && go test $(TESTFLAGS) ./...
+
+parts: $(PARTS) ## build a real Kubernetes control plane (once, into a cache; 10 minutes)
+
+# Here nothing is skipped: what is missing is a failure.
+e2e: parts ## test on a real Kubernetes control plane
+	go vet -tags e2e ./deploy/lab/...
+	ROUTEWATCH_REQUIRE_NETNS=1 ROUTEWATCH_PARTS="$$(echo $(PARTS) | tr ' ' :)" \
+		go test -tags e2e -count=1 -v -timeout 20m -run TestCluster_ $(TESTFLAGS) ./deploy/lab/e2e
 
 lint: $(LINT) ## check the code with golangci-lint (built once into a cache)
 	$(LINT) run ./...
+	cd deploy/image && $(LINT) run ./...
+
+rules: $(PROMTOOL) ## check and test the alerts with promtool (built once into a cache)
+	$(PROMTOOL) check rules --lint=all --lint-fatal dashboards/rules/routewatch.rules.yaml
+	$(PROMTOOL) test rules dashboards/rules/test/*.yaml
+	$(PROMTOOL) check config deploy/prometheus.yaml
+
+# IMAGE is its name, as in: make image push IMAGE=registry.example/routewatch:v1.2.3
+IMAGE ?= localhost/routewatch:dev
+EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
+BUILD_IMAGE = cd deploy/image && go run . -binaries ../../bin -image '$(IMAGE)' -version '$(VERSION)' -revision '$(REVISION)' -epoch $(EPOCH)
+
+image: binaries ## build the container image into bin/image, without a container engine
+	rm -rf bin/image
+	$(BUILD_IMAGE) -out ../../bin/image
+
+push: binaries ## build the container image and send it to the registry that IMAGE names
+	$(BUILD_IMAGE) -push
+
+binaries:
+	for arch in amd64 arm64; do for program in exporter:routewatch-exporter cli:routewatch; do \
+		GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go build -trimpath -ldflags '-s -w $(LDFLAGS)' \
+			-o bin/linux_$$arch/$${program#*:} ./$${program%%:*} || exit 1; \
+	done; done
+
+manifests: ## write what is made from deploy/base, deploy/monitoring and dashboards
+	go run ./deploy/manifests
 
 fmt: $(LINT) ## format the code
 	$(LINT) fmt ./...
@@ -49,8 +94,11 @@ fmt: $(LINT) ## format the code
 clean: ## remove what build made
 	rm -rf bin
 
-# Renamed into place, so that an interrupted build leaves no broken linter.
-$(LINT):
+# Renamed into place, so that an interrupted build leaves no broken tool.
+$(TOOLS)/%:
 	mkdir -p $(@D)
-	cd $(LINT_MOD) && CGO_ENABLED=0 go build -trimpath -o $@.new github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	cd .ci/tools/$(firstword $(subst -v, ,$*)) && CGO_ENABLED=0 go build -trimpath -o $@.new tool
 	mv $@.new $@
+
+$(PARTS_DIR)/%:
+	deploy/lab/parts/build $(firstword $(subst -v, ,$*)) $@

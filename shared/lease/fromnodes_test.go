@@ -95,6 +95,24 @@ func withPodCIDR(cidr string) lease.Node {
 	return n
 }
 
+// virtual returns a Node as virtual-kubelet and fargate make it.
+func virtual() lease.Node {
+	return lease.Node{Metadata: lease.Metadata{Name: "peer", CreationTimestamp: born}}
+}
+
+// young returns a Node that the kubelet has registered and flannel has not.
+func young() lease.Node {
+	n := withCIDRs("10.244.3.0/24")
+	n.Metadata.Annotations = map[string]string{"node.alpha.kubernetes.io/ttl": "0"}
+	return n
+}
+
+func deleting() lease.Node {
+	n := with()
+	n.Metadata.DeletionTimestamp = born.Add(time.Hour)
+	return n
+}
+
 // change returns the good leases of families, changed by f.
 func change(families []netstate.Family, f func(*lease.Lease)) []lease.Lease {
 	var out []lease.Lease
@@ -126,6 +144,14 @@ func TestFromNodes_OnePeer(t *testing.T) {
 		{name: "only the family that is served", families: ipv6, node: with(), want: good(ipv6)},
 		{name: "the other family does not matter", families: ipv4, node: with("public-ipv6", "x", "backend-v6-data", "x"), want: good(ipv4)},
 
+		{name: "a virtual node", families: ipv4, node: virtual(),
+			skipped: "annotation flannel.alpha.coreos.com/kube-subnet-manager is not there: flannel does not run on this node, or has not registered it yet"},
+		{name: "a young node, flannel has not come up yet", families: ipv4, node: young(),
+			skipped: "annotation flannel.alpha.coreos.com/kube-subnet-manager is not there: flannel does not run on this node, or has not registered it yet"},
+		{name: "a node that is being deleted is a lease until it is gone", families: ipv4, node: deleting(),
+			want: change(ipv4, func(l *lease.Lease) { l.Deleting = true })},
+		{name: "annotations left by a migration, and no pod CIDR any more", families: ipv4, node: withCIDRs(),
+			skipped: "spec.podCIDR is not there: the cluster assigned the node no pod subnet"},
 		{name: "not managed", families: dual, node: with("kube-subnet-manager", "-"),
 			skipped: "annotation flannel.alpha.coreos.com/kube-subnet-manager is not there: flannel does not run on this node, or has not registered it yet"},
 		{name: "managed is not exactly true", families: dual, node: with("kube-subnet-manager", "True"),

@@ -65,6 +65,7 @@ type node struct {
 	*topology.Node
 	file  string // the lease file, a copy that a test may change
 	url   string // of the exporter, once it runs
+	pid   int    // of the exporter
 	log   *logs
 	peers []lease.Lease
 }
@@ -86,15 +87,29 @@ func newNode(t *testing.T) *node {
 	return n
 }
 
-// start runs the exporter until the test ends, and then demands a clean stop.
+// start runs the exporter on the lease file until the test ends, and then
+// demands a clean stop.
 func (n *node) start(t *testing.T, args ...string) {
 	t.Helper()
+	n.run(t, append([]string{"--leases.file", n.file}, args...)...)
+}
+
+// run is start with a lease source that the arguments name.
+func (n *node) run(t *testing.T, args ...string) {
+	t.Helper()
 	cmd := exec.Command(filepath.Join(programs, "routewatch-exporter"), append([]string{
-		"--node-name", "node-1", "--leases.file", n.file, "--netns", n.NS.Path(), "--web.listen-address", "127.0.0.1:0",
+		"--node-name", "node-1", "--netns", n.NS.Path(), "--web.listen-address", "127.0.0.1:0",
 	}, args...)...)
+	n.supervise(t, cmd, cmd.Start)
+}
+
+// supervise starts the exporter and returns when it listens.
+func (n *node) supervise(t *testing.T, cmd *exec.Cmd, start func() error) {
+	t.Helper()
 	out, err := cmd.StderrPipe()
 	netns.Must(t, err)
-	netns.Must(t, cmd.Start())
+	netns.Must(t, start())
+	n.pid = cmd.Process.Pid
 	address := make(chan string, 1)
 	drained := make(chan struct{})
 	go func() {

@@ -132,12 +132,16 @@ func (n *node) lease(t *testing.T, subnet netip.Prefix) lease.Lease {
 var faults = []fault{
 	{
 		"a /25 in the lower half",
-		func(t *testing.T, n *node) { netns.Must(t, n.NS.RouteAdd(n.route(t, "10.244.3.0/25", "ens33", byHand))) },
+		func(t *testing.T, n *node) {
+			netns.Must(t, n.NS.RouteAdd(n.route(t, "10.244.3.0/25", "ens33", byHand)))
+		},
 		verdictOf{verdict.Shadowed, verdict.EffectDiverted, verdict.Replaced},
 	},
 	{
 		"a /25 in the upper half",
-		func(t *testing.T, n *node) { netns.Must(t, n.NS.RouteAdd(n.route(t, "10.244.3.128/25", "ens33", byHand))) },
+		func(t *testing.T, n *node) {
+			netns.Must(t, n.NS.RouteAdd(n.route(t, "10.244.3.128/25", "ens33", byHand)))
+		},
 		verdictOf{verdict.Shadowed, verdict.EffectDiverted, verdict.Replaced},
 	},
 	{
