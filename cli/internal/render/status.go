@@ -16,6 +16,9 @@ const (
 	maxRows = 20
 	// maxExamples is how many incidents or peers of a group are named.
 	maxExamples = 3
+	// narrow is the width, in columns, below which a line for each lease is
+	// worth more than all that could be said of it.
+	narrow = 100
 	// old is the age at which an answer is doubted: an exporter judges at
 	// every audit, which is every 30 s unless its flags say otherwise.
 	old = 5 * time.Minute
