@@ -108,7 +108,8 @@ func leasesConfig(c *cli.Context, opts judge.Options) (file.Config, error) {
 	case source != "auto" && source != "file":
 		return file.Config{}, fmt.Errorf("--%s is %q: expected auto or file", flagLeases, source)
 	case path == "":
-		return file.Config{}, fmt.Errorf("there is no lease source: give --%s FILE with what \"kubectl get nodes -o json\" prints", flagLeasesFile)
+		return file.Config{}, fmt.Errorf("there is no lease source: give --%s FILE with what %q prints",
+			flagLeasesFile, "kubectl get nodes -o json")
 	}
 	prefix, err := lease.ParsePrefix(c.String(flagAnnotationPrefix))
 	if err != nil {
@@ -156,7 +157,7 @@ func readNetConf(path string) (expect.Config, error) {
 	if err != nil {
 		return expect.Config{}, fmt.Errorf("%w: expected flannel's net-conf.json", err)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	cfg, err := expect.ReadNetConf(f)
 	if err != nil {
 		return cfg, fmt.Errorf("%s: %w", path, err)

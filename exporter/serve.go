@@ -17,10 +17,11 @@ import (
 const shutdownTimeout = 3 * time.Second
 
 // listen opens all addresses, or none.
-func listen(addresses []string) ([]net.Listener, error) {
+func listen(ctx context.Context, addresses []string) ([]net.Listener, error) {
 	var listeners []net.Listener
+	var cfg net.ListenConfig
 	for _, a := range addresses {
-		l, err := net.Listen("tcp", a)
+		l, err := cfg.Listen(ctx, "tcp", a)
 		if err != nil {
 			for _, l := range listeners {
 				_ = l.Close()

@@ -17,7 +17,7 @@ import (
 // describe adds what a person needs: expected, actual, where a packet goes
 // now, and what to type.
 func describe(w *wire.Lease, chain expect.Chain, e *evidence, opts Options) {
-	if len(chain.Forms) == 0 || !e.read {
+	if chain.Lease.Malformed != "" || len(chain.Forms) == 0 || !e.read {
 		return
 	}
 	p := path{chain: chain, e: e}

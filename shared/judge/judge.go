@@ -5,6 +5,7 @@ package judge
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -116,12 +117,34 @@ func (f *fold) sources() {
 	if f.in.Set == nil {
 		f.next.Sources[0].Problem = "not read yet"
 	}
+	if f.set.Complete && f.next.Sources[0].Problem == "" {
+		f.next.Sources[0].Problem = f.ownProblem()
+	}
 	if f.in.State == nil {
 		f.next.Sources[1].Problem = "not read yet"
 	}
 	for _, s := range f.set.Skipped {
 		f.next.Skipped = append(f.next.Skipped, wire.Skipped(s))
 	}
+}
+
+// ownProblem says why this node's own lease is not known although the leases
+// are, without which the node is never healthy; "" if it is known.
+func (f *fold) ownProblem() string {
+	for _, own := range f.set.Own {
+		if own.Malformed != "" {
+			return fmt.Sprintf("this node's own lease cannot be used: %s", own.Malformed)
+		}
+	}
+	if len(f.set.Own) > 0 {
+		return ""
+	}
+	for _, s := range f.set.Skipped {
+		if s.Node == f.set.Self {
+			return fmt.Sprintf("this node's own Node %q is no flannel lease: %s", s.Node, s.Reason)
+		}
+	}
+	return fmt.Sprintf("there is no Node %q among the %d leases: give this node's name in Kubernetes with --node-name", f.set.Self, len(f.set.Leases))
 }
 
 func (f *fold) devices() {
@@ -196,13 +219,8 @@ func compareKey(w wire.Lease, l lease.Lease) int {
 // healthy is the definition: complete, the own lease known, every lease well,
 // no node problem that is more than information.
 func (f *fold) healthy() bool {
-	if !f.next.Complete || len(f.set.Own) == 0 {
+	if !f.next.Complete || f.ownProblem() != "" {
 		return false
-	}
-	for _, own := range f.set.Own {
-		if own.Malformed != "" {
-			return false
-		}
 	}
 	for i := range f.next.Leases {
 		if !f.next.Leases[i].State.Healthy() {

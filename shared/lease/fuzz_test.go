@@ -99,8 +99,8 @@ func checkSet(t *testing.T, nodes []lease.Node, opts lease.Options) {
 	}
 	for _, s := range set.Skipped {
 		accounted[s.Node] = true
-		if s.Reason == "" {
-			t.Errorf("%s is skipped without a reason", s.Node)
+		if s.Reason == "" || len(s.Reason) > 1000 {
+			t.Errorf("%s is skipped with the reason %q", s.Node, s.Reason)
 		}
 	}
 	for _, n := range nodes {
@@ -137,6 +137,9 @@ func checkLease(t *testing.T, l lease.Lease) {
 	}
 	if l.PublicIP.IsValid() && (l.PublicIP.Is4() != (l.Family == netstate.IPv4) || l.PublicIP.Zone() != "") {
 		t.Errorf("public IP %s is not a plain %s address", l.PublicIP, l.Family)
+	}
+	if len(l.Malformed) > 1000 {
+		t.Errorf("too long for a person: %s", l.Malformed)
 	}
 	if l.Malformed != "" {
 		return

@@ -185,7 +185,7 @@ func (d *document) list() ([]item, error) {
 func describe(err error) string {
 	var t *json.UnmarshalTypeError
 	if !errors.As(err, &t) {
-		return err.Error()
+		return brief(err.Error())
 	}
 	want := "an object"
 	switch t.Type.Kind() {
@@ -200,7 +200,15 @@ func describe(err error) string {
 	if what == "" {
 		what = "it"
 	}
-	return fmt.Sprintf("%s is of type %s, not %s", what, t.Value, want)
+	return fmt.Sprintf("%s is of type %s, not %s", brief(what), brief(t.Value), want)
+}
+
+// brief shortens what a decoder says: it may quote much of the input.
+func brief(s string) string {
+	if short, ok := shorten(s, 200); ok {
+		return short + "..."
+	}
+	return s
 }
 
 // sift separates the Nodes from what is none.

@@ -75,7 +75,7 @@ func TestReadNodes_Truncated(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := 0; i < len(b); i += 97 {
+		for i := 0; i < len(b); i += 251 {
 			nodes, _, err := lease.ReadNodes(bytes.NewReader(b[:i]))
 			if err == nil && len(nodes) != len(full) {
 				t.Errorf("%s cut after %d of %d bytes: %d nodes, no error", name, i, len(b), len(nodes))
@@ -268,6 +268,10 @@ func TestReadNodes_Bomb(t *testing.T) {
 	if _, _, err := lease.ReadNodes(strings.NewReader(text)); err != nil {
 		t.Error(err)
 	}
+	text = strings.Replace(nodeYAML, "  name: a\n", "  name: a\n  annotations:\n    x: |\n      *bold*\n", 1)
+	if _, _, err := lease.ReadNodes(strings.NewReader(text)); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestReadNodes_ReadError(t *testing.T) {
@@ -275,6 +279,31 @@ func TestReadNodes_ReadError(t *testing.T) {
 	_, _, err := lease.ReadNodes(iotest.ErrReader(broken))
 	if !errors.Is(err, broken) {
 		t.Errorf("error %v, want one that wraps %v", err, broken)
+	}
+}
+
+// Whatever the input quotes at us, a person can read the answer.
+func TestReadNodes_LongValues(t *testing.T) {
+	long := strings.Repeat("9", 10_000)
+	for _, in := range []string{
+		strings.Replace(nodeJSON, "2026-10-01T12:00:00Z", long, 1),
+		strings.Replace(nodeJSON, `"10.244.1.0/24"`, long, 1),
+	} {
+		nodes, _, err := lease.ReadNodes(strings.NewReader(in))
+		if err != nil || len(nodes) != 1 {
+			t.Fatalf("%d nodes, error %v", len(nodes), err)
+		}
+		if n := len(nodes[0].Unreadable); n == 0 || n > 500 {
+			t.Errorf("a reason of %d bytes: %.100s", n, nodes[0].Unreadable)
+		}
+	}
+	for _, in := range []string{
+		`{"kind":` + long + `}`, `{"kind":"` + long + `"}`, "kind: List\n" + strings.Repeat(long+": 1\n", 2), long,
+		list(`{"apiVersion":"v1","kind":"` + long + `"}`),
+	} {
+		if _, _, err := lease.ReadNodes(strings.NewReader(in)); err == nil || len(err.Error()) > 500 {
+			t.Errorf("error %.600v", err)
+		}
 	}
 }
 

@@ -120,6 +120,7 @@ type Link struct {
 	Kind    string `json:"kind,omitempty"` // IFLA_INFO_KIND: "vxlan", "bridge", "veth", ...; "" for hardware
 	Up      bool   `json:"up"`             // IFF_UP: the administrator's wish
 	LowerUp bool   `json:"lowerUp"`        // IFF_LOWER_UP: there is a carrier
+	Running bool   `json:"running"`        // IFF_RUNNING: the kernel's routing has noticed that, a moment after LowerUp changes
 	MTU     int    `json:"mtu"`            // bytes
 	MAC     MAC    `json:"mac,omitzero"`
 	Master  int    `json:"master,omitempty"` // ifindex of the bridge or bond, 0 if none

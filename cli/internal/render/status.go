@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -142,8 +143,10 @@ func (p *page) verdict() (string, func(string) string) {
 	case p.s.UnknownLeases() > 0:
 		return "CANNOT TELL: " + counts, p.o.Style.Unsure
 	}
-	return "CANNOT TELL: the exporter says not healthy and names no reason, as while this node's own lease is not known; " +
-		counts, p.o.Style.Unsure
+	if slices.ContainsFunc(p.s.Sources, func(src wire.Source) bool { return src.Problem != "" }) {
+		return "CANNOT TELL: something is wrong with what was read, see SOURCES; " + counts, p.o.Style.Unsure
+	}
+	return "CANNOT TELL: the exporter says not healthy and names no reason; " + counts, p.o.Style.Unsure
 }
 
 // broken says how much is bad.
@@ -229,6 +232,11 @@ func (p *page) sources() {
 	key := "SOURCES"
 	var good []string
 	for _, src := range p.s.Sources {
+		if src.Complete && src.Problem != "" {
+			p.entry(key, fmt.Sprintf("%s %s, but %s", src.Name, past("read", p.o.Now, src.LastSync), src.Problem), p.o.Style.Unsure)
+			key = ""
+			continue
+		}
 		if src.Complete {
 			good = append(good, src.Name+" "+past("read", p.o.Now, src.LastSync))
 			continue

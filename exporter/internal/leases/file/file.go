@@ -39,7 +39,7 @@ type Config struct {
 func Read(cfg Config) (lease.Set, error) {
 	w := newWatcher(cfg)
 	c, err := load(cfg)
-	w.take(c, err, time.Now())
+	w.take(c, err, time.Now().UTC())
 	return w.set, err
 }
 
@@ -59,7 +59,7 @@ func Watch(ctx context.Context, cfg Config, sets chan<- lease.Set) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	out := sets // nil while there is nothing to send
-	w.poll(time.Now())
+	w.poll(time.Now().UTC())
 	for {
 		select {
 		case <-ctx.Done():
@@ -67,7 +67,7 @@ func Watch(ctx context.Context, cfg Config, sets chan<- lease.Set) error {
 		case out <- w.set:
 			out = nil
 		case now := <-ticker.C:
-			if w.poll(now) {
+			if w.poll(now.UTC()) {
 				out = sets
 			}
 		}

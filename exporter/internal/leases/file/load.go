@@ -30,7 +30,7 @@ func signatureOf(path string) signature {
 func newSignature(info fs.FileInfo) signature {
 	s := signature{size: info.Size(), mode: info.Mode()}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		s.device, s.inode, s.mtime, s.ctime = uint64(st.Dev), st.Ino, st.Mtim, st.Ctim
+		s.device, s.inode, s.mtime, s.ctime = st.Dev, st.Ino, st.Mtim, st.Ctim
 	}
 	return s
 }
@@ -41,7 +41,6 @@ type content struct {
 	// signature is that of the file when it was opened; zero if it was not
 	// read to its end.
 	signature signature
-	changing  bool // it was written while it was read
 }
 
 // load reads the file. Its errors name the file, the line where there is one,
@@ -80,8 +79,6 @@ func loadOpen(f *os.File, opts lease.Options) (content, error) {
 	if errors.As(err, &notRead) {
 		return content{}, err
 	}
-	after, statErr := f.Stat()
-	c.changing = statErr != nil || newSignature(after) != c.signature
 	return c, err
 }
 
@@ -101,16 +98,14 @@ func acceptable(info fs.FileInfo) error {
 // explain names the file and, where the error does not, what to do.
 func explain(path string, err error) error {
 	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		err = pathErr.Err // the path is named below
-	}
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("lease file %s: %w: write it with `kubectl get nodes -o json > %[1]s`", path, err)
+	case !errors.As(err, &pathErr):
+		return fmt.Errorf("lease file %s: %w", path, err)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("lease file %s: %w: let uid %d read it, e.g. with `chmod a+r %[1]s`", path, err, os.Geteuid())
+		return fmt.Errorf("lease file %s: %w: let uid %d read it, e.g. with `chmod a+r %[1]s`", path, pathErr.Err, os.Geteuid())
+	default:
+		return fmt.Errorf("lease file %s: %w: write it with `kubectl get nodes -o json > %[1]s`", path, pathErr.Err)
 	}
-	return fmt.Errorf("lease file %s: %w", path, err)
 }

@@ -57,9 +57,6 @@ func (w *watcher) poll(now time.Time) bool {
 		return false
 	}
 	c, err := load(w.cfg)
-	if c.changing && !first && !overdue {
-		return false
-	}
 	w.unsettled = time.Time{}
 	return w.announce(now, w.take(c, err, now))
 }
