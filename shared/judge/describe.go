@@ -188,7 +188,7 @@ func (p *path) steps(state verdict.State, opts Options) []mend.Step {
 		steps = append(steps, mend.Step{Verb: mend.LinkUp, Device: dev})
 	}
 	if !e.addressed && e.own.IsValid() {
-		steps = append(steps, mend.Step{Verb: mend.AddressAdd, Prefix: netip.PrefixFrom(e.own, l.Family.Bits()), Device: dev})
+		steps = append(steps, mend.Step{Verb: mend.AddressReplace, Prefix: netip.PrefixFrom(e.own, l.Family.Bits()), Device: dev})
 	}
 	steps = p.addRoute(steps)
 	if !e.hasNeighbor || !e.neighbor.Permanent() || e.neighbor.MAC != p.form.NeighborMAC {

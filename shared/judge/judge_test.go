@@ -339,7 +339,7 @@ func TestNext_FlapIPv6(t *testing.T) {
 			t.Errorf("%s is %s", l.Lease, l.State)
 		case l.Family == ip6 && (l.State != verdict.LinkDown || l.Effect != verdict.Leaking || l.Cause != verdict.CauseLinkDown):
 			t.Errorf("%s: %+v", l.Lease, l)
-		case l.Family == ip6 && l.Advice[0].Command != "ip address add fd00:10:a::/128 dev flannel-v6.1":
+		case l.Family == ip6 && l.Advice[0].Command != "ip address replace fd00:10:a::/128 dev flannel-v6.1":
 			t.Errorf("first advice %q", l.Advice[0].Command)
 		}
 	}

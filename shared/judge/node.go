@@ -61,7 +61,7 @@ func (f *fold) device(own lease.Lease, link netstate.Link) {
 	}
 	if want := netip.PrefixFrom(own.Subnet.Addr(), own.Family.Bits()); link.Up && own.Subnet.IsValid() && !f.hasAddr(link.Index, want.Addr()) {
 		at(verdict.DeviceAddress, fmt.Sprintf("%s does not have the address %s", link.Name, want),
-			wire.Advice{Command: mend.Step{Verb: mend.AddressAdd, Prefix: want, Device: link.Name}.String()}, restart)
+			wire.Advice{Command: mend.Step{Verb: mend.AddressReplace, Prefix: want, Device: link.Name}.String()}, restart)
 	}
 	lower, ok := f.state.Link(link.Lower)
 	if ok && link.MTU > lower.MTU-vxlanOverhead {
