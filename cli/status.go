@@ -31,7 +31,10 @@ Exit codes:
   3  usage`
 
 func statusCommand(sys system) *cli.Command {
-	watch := &cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "ask each second: redraw on a terminal, print changes to a pipe", DisableDefaultText: true}
+	watch := &cli.BoolFlag{
+		Name: "watch", Aliases: []string{"w"}, DisableDefaultText: true,
+		Usage: "ask each second: redraw on a terminal, print changes to a pipe",
+	}
 	return &cli.Command{
 		Name:        "status",
 		Usage:       "is this node well, and what to do if not",

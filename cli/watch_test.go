@@ -30,7 +30,7 @@ func blank(columns int) []rune { return slices.Repeat([]rune{' '}, columns) }
 func (s *screen) feed(t *rapid.T, text string) {
 	width := len(s.cells[0])
 	for text != "" {
-		rest := ""
+		var rest string
 		switch {
 		case strings.HasPrefix(text, home):
 			s.row, s.col, rest = 0, 0, text[len(home):]

@@ -144,7 +144,8 @@ func (f *fold) ownProblem() string {
 			return fmt.Sprintf("this node's own Node %q is no flannel lease: %s", s.Node, s.Reason)
 		}
 	}
-	return fmt.Sprintf("there is no Node %q among the %d leases: give this node's name in Kubernetes with --node-name", f.set.Self, len(f.set.Leases))
+	return fmt.Sprintf("there is no Node %q among the %d leases: give this node's name in Kubernetes with --node-name",
+		f.set.Self, len(f.set.Leases))
 }
 
 func (f *fold) devices() {

@@ -60,7 +60,7 @@ func TestNext_OneFault(t *testing.T) {
 	}
 	tests := []struct {
 		name   string
-		break_ func(*world)
+		spoil  func(*world)
 		hint   netstate.Hint
 		want   outcome
 		advice string // part of the first command
@@ -255,7 +255,7 @@ func TestNext_OneFault(t *testing.T) {
 					}
 					w.later(time.Hour).hints = []netstate.Hint{tt.hint}
 				}
-				tt.break_(w)
+				tt.spoil(w)
 				got, _ := Next(opts, prev, w.input())
 				if diff := cmp.Diff(map[string]outcome{subnet: want}, bad(got)); diff != "" {
 					t.Errorf("bad leases (-want +got):\n%s", diff)
@@ -347,10 +347,10 @@ func TestNext_FlapIPv6(t *testing.T) {
 
 func TestNext_Device(t *testing.T) {
 	tests := []struct {
-		name   string
-		break_ func(*world)
-		hints  []netstate.Hint
-		want   outcome
+		name  string
+		spoil func(*world)
+		hints []netstate.Hint
+		want  outcome
 	}{
 		{
 			"deleted",
@@ -397,7 +397,7 @@ func TestNext_Device(t *testing.T) {
 			w := newWorld(3, ip4)
 			s, _ := Next(opts, nil, w.input())
 			w.later(time.Hour)
-			tt.break_(w)
+			tt.spoil(w)
 			s, _ = Next(opts, s, w.input())
 			for _, l := range s.Leases {
 				if got := (outcome{l.State, l.Effect, l.Cause, l.Partial}); got != tt.want {
@@ -572,10 +572,10 @@ func TestNext_Conflict(t *testing.T) {
 
 func TestNext_OtherStates(t *testing.T) {
 	tests := []struct {
-		name   string
-		break_ func(*world, *lease.Lease)
-		want   outcome
-		well   bool
+		name  string
+		spoil func(*world, *lease.Lease)
+		want  outcome
+		well  bool
 	}{
 		{"malformed", func(_ *world, l *lease.Lease) { l.Malformed = "x" }, outcome{verdict.Unknown, verdict.EffectUnknown, "", false}, false},
 		{"another backend", func(_ *world, l *lease.Lease) { l.BackendType = "host-gw" }, outcome{verdict.Unsupported, verdict.EffectUnknown, "", false}, true},
@@ -584,7 +584,7 @@ func TestNext_OtherStates(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(2, ip4)
-			tt.break_(w, &w.peers[0])
+			tt.spoil(w, &w.peers[0])
 			s, _ := Next(opts, nil, w.input())
 			if diff := cmp.Diff(map[string]outcome{"10.100.20.0/24": tt.want}, bad(s)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -660,10 +660,10 @@ func slicesIndexPeer(w *world, subnet netip.Prefix) int {
 
 func TestNext_NodeProblems(t *testing.T) {
 	tests := []struct {
-		name   string
-		break_ func(*world)
-		want   verdict.NodeProblem
-		well   bool
+		name  string
+		spoil func(*world)
+		want  verdict.NodeProblem
+		well  bool
 	}{
 		{"own MAC changed", func(w *world) { w.link(ifVX4).MAC = mac(ip4, 700) }, verdict.DeviceMAC, false},
 		{"other tunnel address", func(w *world) { w.link(ifVX4).VXLAN.Local = netip.MustParseAddr("192.168.1.99") }, verdict.DeviceLocal, false},
@@ -685,7 +685,7 @@ func TestNext_NodeProblems(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(2, ip4)
-			tt.break_(w)
+			tt.spoil(w)
 			s, _ := Next(opts, nil, w.input())
 			var got []verdict.NodeProblem
 			for _, p := range s.NodeProblems {
@@ -731,8 +731,8 @@ func TestNext_Forwarding(t *testing.T) {
 // Without its own lease a node is never healthy, and says why.
 func TestNext_OwnLease(t *testing.T) {
 	for name, tt := range map[string]struct {
-		break_ func(*lease.Set)
-		says   string
+		spoil func(*lease.Set)
+		says  string
 	}{
 		"unknown":   {func(s *lease.Set) { s.Own = nil }, "--node-name"},
 		"skipped":   {func(s *lease.Set) { s.Own, s.Skipped = nil, []lease.Skipped{{Node: "self", Reason: "no annotation"}} }, "no annotation"},
@@ -741,7 +741,7 @@ func TestNext_OwnLease(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(2, ip4)
 			in := w.input()
-			tt.break_(in.Set)
+			tt.spoil(in.Set)
 			s, _ := Next(opts, nil, in)
 			if s.Healthy || !s.Complete || !strings.Contains(s.Sources[0].Problem, tt.says) {
 				t.Errorf("healthy %v, complete %v, problem %q", s.Healthy, s.Complete, s.Sources[0].Problem)

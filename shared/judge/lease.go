@@ -166,31 +166,16 @@ func (p *path) find() finding {
 	if p.form.Tunnel && (!e.present || !e.device.Up || !e.addressed) {
 		return p.linkDown(f)
 	}
-	candidates := p.candidates()
-	best, ok := p.best(candidates)
-	switch {
-	case !onPath && len(candidates) == 0:
-		f.state = verdict.Missing
-		return f
-	case slices.ContainsFunc(candidates, func(r netstate.Route) bool { return r.Dead && p.isForm(p.form, r) }):
-		f.state, f.reason = verdict.LinkDown, "the route's device has no carrier and the kernel skips the route"
-		return f
-	case e.out.Discarded() || ok && best.Type.Discards():
-		f.state = verdict.Blackholed
-		f.partial = slices.ContainsFunc(e.inside, func(r netstate.Route) bool { return r.Type.Discards() })
-		return f
-	case p.diverted(e.out) || p.diverted(e.from):
-		f.state = verdict.Diverted
-		return f
-	case !p.present():
-		f.state = verdict.WrongGateway
-		if best.Device != p.e.device.Index {
-			f.state = verdict.WrongDevice
+	if state, ok := p.route(onPath); !ok {
+		f.state = state
+		switch state {
+		case verdict.LinkDown:
+			f.reason = "the route's device has no carrier and the kernel skips the route"
+		case verdict.Blackholed:
+			f.partial = slices.ContainsFunc(e.inside, func(r netstate.Route) bool { return r.Type.Discards() })
+		case verdict.Shadowed:
+			f.partial = inside(e.out, subnet) || inside(e.from, subnet)
 		}
-		return f
-	case !onPath:
-		f.state = verdict.Shadowed
-		f.partial = inside(e.out, subnet) || inside(e.from, subnet)
 		return f
 	}
 	if worst, shadowed := p.shadow(); shadowed {
@@ -206,6 +191,30 @@ func (p *path) find() finding {
 	}
 	f.state = verdict.OK
 	return f
+}
+
+// route holds the routes for the subnet, and what the lookups took, against the
+// form. onPath: both lookups took it.
+func (p *path) route(onPath bool) (verdict.State, bool) {
+	candidates := p.candidates()
+	best, found := p.best(candidates)
+	switch {
+	case !onPath && !found:
+		return verdict.Missing, false
+	case slices.ContainsFunc(candidates, func(r netstate.Route) bool { return r.Dead && p.isForm(p.form, r) }):
+		return verdict.LinkDown, false
+	case p.e.out.Discarded() || best.Type.Discards():
+		return verdict.Blackholed, false
+	case p.diverted(p.e.out) || p.diverted(p.e.from):
+		return verdict.Diverted, false
+	case !p.present() && best.Device != p.e.device.Index:
+		return verdict.WrongDevice, false
+	case !p.present():
+		return verdict.WrongGateway, false
+	case !onPath:
+		return verdict.Shadowed, false
+	}
+	return "", true
 }
 
 func (p *path) linkDown(f finding) finding {

@@ -49,9 +49,12 @@ func (f *fold) device(own lease.Lease, link netstate.Link) {
 		f.problem(wire.NodeProblem{Problem: problem, Family: own.Family, Device: link.Name, Message: message, Advice: advice})
 	}
 	if !own.MAC.IsZero() && own.MAC != link.MAC {
-		at(verdict.DeviceMAC, fmt.Sprintf("%s has the MAC %s, but this node published %s: what peers send to it is dropped", link.Name, link.MAC, own.MAC),
-			wire.Advice{Command: mend.Step{Verb: mend.LinkAddress, Device: link.Name, MAC: own.MAC}.String(),
-				Why: "removes the neighbors of the device as well: what is then missing is shown next"}, restart)
+		at(verdict.DeviceMAC,
+			fmt.Sprintf("%s has the MAC %s, but this node published %s: what peers send to it is dropped", link.Name, link.MAC, own.MAC),
+			wire.Advice{
+				Command: mend.Step{Verb: mend.LinkAddress, Device: link.Name, MAC: own.MAC}.String(),
+				Why:     "removes the neighbors of the device as well: what is then missing is shown next",
+			}, restart)
 	}
 	if port := f.opts.Flannel.Port; port != 0 && link.VXLAN.Port != port {
 		at(verdict.DevicePort, fmt.Sprintf("%s uses UDP port %d, flannel is configured for %d", link.Name, link.VXLAN.Port, port), restart)
@@ -59,7 +62,8 @@ func (f *fold) device(own lease.Lease, link netstate.Link) {
 	if local := link.VXLAN.Local; local.IsValid() && own.PublicIP.IsValid() && !own.PublicIPOverwritten && local != own.PublicIP {
 		at(verdict.DeviceLocal, fmt.Sprintf("%s sends from %s, but this node published %s", link.Name, local, own.PublicIP), restart)
 	}
-	if want := netip.PrefixFrom(own.Subnet.Addr(), own.Family.Bits()); link.Up && own.Subnet.IsValid() && !f.hasAddr(link.Index, want.Addr()) {
+	want := netip.PrefixFrom(own.Subnet.Addr(), own.Family.Bits())
+	if link.Up && want.IsValid() && !f.hasAddr(link.Index, want.Addr()) {
 		at(verdict.DeviceAddress, fmt.Sprintf("%s does not have the address %s", link.Name, want),
 			wire.Advice{Command: mend.Step{Verb: mend.AddressReplace, Prefix: want, Device: link.Name}.String()}, restart)
 	}
@@ -106,7 +110,7 @@ func (f *fold) ownSubnet(own lease.Lease) {
 		if r.Type != netstate.Unicast || r.Table == netstate.TableLocal || !r.Gateway.IsValid() && !f.view.isFlannel(r.Device) {
 			continue
 		}
-		s := mend.Step{Verb: mend.RouteDelete, Type: r.Type, Prefix: r.Dst, Gateway: r.Gateway, Device: f.state.LinkName(r.Device), Table: r.Table, Priority: r.Priority}
+		s := deletion(r, f.state.LinkName(r.Device))
 		f.problem(wire.NodeProblem{
 			Problem: verdict.OwnSubnetShadowed, Family: own.Family, Device: s.Device,
 			Message: fmt.Sprintf("the route %s leads this node's own subnet away from it", mend.RouteText(s)),

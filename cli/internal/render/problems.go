@@ -222,7 +222,8 @@ func (p *page) groups(bad []wire.Lease) {
 		if len(g.peers) > maxExamples {
 			names += ", ..."
 		}
-		t.add(plain(count), cell{text: Clean(string(g.state)), paint: p.o.Style.bad}, plain(g.effect), plain(or(string(g.cause), "-")), plain(names))
+		state := cell{text: Clean(string(g.state)), paint: p.o.Style.bad}
+		t.add(plain(count), state, plain(g.effect), plain(or(string(g.cause), "-")), plain(names))
 	}
 	p.tableSection(t)
 }

@@ -241,7 +241,8 @@ func (p *page) sources() {
 			good = append(good, src.Name+" "+past("read", p.o.Now, src.LastSync))
 			continue
 		}
-		p.entry(key, fmt.Sprintf("%s NOT COMPLETE, %s: %s", src.Name, past("last read", p.o.Now, src.LastSync), or(src.Problem, "no reason given")), p.o.Style.Unsure)
+		text := fmt.Sprintf("%s NOT COMPLETE, %s: %s", src.Name, past("last read", p.o.Now, src.LastSync), or(src.Problem, "no reason given"))
+		p.entry(key, text, p.o.Style.Unsure)
 		key = ""
 	}
 	switch {
