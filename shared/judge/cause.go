@@ -65,7 +65,7 @@ func explains(h netstate.Hint, state verdict.State, chain expect.Chain, e *evide
 	case verdict.FDBMissing, verdict.FDBWrong:
 		return fdbEvent(h, chain, e)
 	}
-	return routeEvent(h, chain)
+	return routeEvent(h, chain, e)
 }
 
 // deviceEvent: what happens to a device takes routes and neighbors with it.
@@ -90,7 +90,7 @@ func deviceEvent(h netstate.Hint, chain expect.Chain, e *evidence) (verdict.Caus
 	return "", false
 }
 
-func routeEvent(h netstate.Hint, chain expect.Chain) (verdict.Cause, bool) {
+func routeEvent(h netstate.Hint, chain expect.Chain, e *evidence) (verdict.Cause, bool) {
 	subnet := chain.Lease.Subnet
 	switch h.Kind {
 	case netstate.RuleAdded, netstate.RuleDeleted:
@@ -101,8 +101,8 @@ func routeEvent(h netstate.Hint, chain expect.Chain) (verdict.Cause, bool) {
 		if h.Prefix != subnet {
 			return "", false
 		}
-		if h.PortID == 0 && h.Family == netstate.IPv6 {
-			return verdict.Expired, true
+		if h.PortID == 0 {
+			return consequence(h, e), true
 		}
 		return verdict.Deleted, true
 	case netstate.RouteAdded, netstate.RouteReplaced:
@@ -111,6 +111,26 @@ func routeEvent(h netstate.Hint, chain expect.Chain) (verdict.Cause, bool) {
 		return verdict.Replaced, h.Prefix.IsValid() && subnet.Contains(h.Prefix.Addr())
 	}
 	return "", false
+}
+
+// consequence names why the kernel itself deleted a route. What it follows from
+// may be told after it: with IPv6 switched off on a device the addresses go last.
+func consequence(h netstate.Hint, e *evidence) verdict.Cause {
+	for _, other := range e.state.Hints {
+		if other.Family != 0 && other.Family != h.Family {
+			continue
+		}
+		switch other.Kind {
+		case netstate.AddrDeleted:
+			return verdict.AddressRemoved
+		case netstate.NetConfChanged:
+			return verdict.SysctlChanged
+		}
+	}
+	if h.Family == netstate.IPv6 {
+		return verdict.Expired
+	}
+	return verdict.CauseUnknown
 }
 
 func neighborEvent(h netstate.Hint, chain expect.Chain) (verdict.Cause, bool) {
