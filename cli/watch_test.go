@@ -100,8 +100,8 @@ func TestFrame(t *testing.T) {
 }
 
 func TestFingerprint(t *testing.T) {
-	const a = `{"time":"1","node":"n","sources":[{"name":"file","lastSync":"1","complete":true}],"newer":1}`
-	const later = `{"node":"n", "time":"2","sources":[{"name":"file","lastSync":"2","complete":true}],"newer":1}`
+	const a = `{"time":"1","node":"n","sources":[{"name":"file","lastSync":"1","written":"1","complete":true}],"newer":1}`
+	const later = `{"node":"n", "time":"2","sources":[{"name":"file","lastSync":"2","written":"2","complete":true}],"newer":1}`
 	if fingerprint([]byte(a)) != fingerprint([]byte(later)) {
 		t.Error("the time alone is a change")
 	}

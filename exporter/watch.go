@@ -39,6 +39,7 @@ func watch(ctx context.Context, cfg config) error {
 		Metrics:     metrics.Handler(metrics.NewRegistry(latest, detection, cfg.maxProblems), cfg.log),
 		MetricsPath: cfg.web.metricsPath,
 	})
+	handler = bounded(handler, cfg.web.pprof)
 	listeners, err := listen(ctx, cfg.web.addresses)
 	if err != nil {
 		return err

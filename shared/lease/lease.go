@@ -72,6 +72,9 @@ type Set struct {
 	Problem  string `json:"problem,omitempty"`
 	// Synced is when Leases were last known to be what the source holds; zero: never.
 	Synced time.Time `json:"synced,omitzero"`
+	// Written is when somebody last wrote what Leases were read from: the
+	// modification time of a file. Zero for a source that has none.
+	Written time.Time `json:"written,omitzero"`
 	// Generation grows by one each time Own, Families or Leases change; 0: never read.
 	Generation uint64 `json:"generation"`
 }

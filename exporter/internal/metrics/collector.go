@@ -38,15 +38,18 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	out.gauge(snapshotComplete, boolean(s.Complete))
 	out.gauge(sourceUp, boolean(source.Complete), source.Name)
 	out.timestamp(sourceSync, source.LastSync)
+	out.timestamp(sourceWritten, source.Written)
 	if s.LeasesRead {
 		out.leases(s)
 		out.problems(s, c.maxProblems)
 	}
 	if kernelKnown(s) {
 		out.devices(s.Devices)
+	}
+	if s.NodeJudged {
 		out.nodeProblems(s.NodeProblems)
 	}
-	if s.LeasesRead && kernelKnown(s) {
+	if s.LeasesRead && s.KernelRead && kernelKnown(s) {
 		out.objects(s)
 	}
 	out.totals(s)

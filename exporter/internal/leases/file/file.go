@@ -19,7 +19,8 @@ const (
 	source = "file"
 
 	defaultInterval = 500 * time.Millisecond
-	// maxUnsettled is how long a file may keep changing before it is read all the same.
+	// maxUnsettled is how long a file may keep changing, or be empty, before it
+	// is read all the same.
 	maxUnsettled = 5 * time.Second
 	// resend is how often the Set of an unchanged file is sent with a new
 	// Synced: often enough for an alert on its age, too seldom to matter.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+	"time"
 
 	"routewatch/shared/lease"
 )
@@ -34,6 +35,9 @@ func newSignature(info fs.FileInfo) signature {
 	}
 	return s
 }
+
+// emptied reports whether there is a file without content.
+func (s signature) emptied() bool { return s != (signature{}) && s.mode.IsRegular() && s.size == 0 }
 
 // content is what was in the file.
 type content struct {
@@ -75,11 +79,22 @@ func loadOpen(f *os.File, opts lease.Options) (content, error) {
 	}
 	c := content{signature: newSignature(info)}
 	c.set, err = lease.Read(f, opts)
+	c.set.Written = written(info)
 	var notRead *fs.PathError
 	if errors.As(err, &notRead) {
 		return content{}, err
 	}
 	return c, err
+}
+
+// written returns when the file was last written; zero if that is no time that
+// JSON knows, which would make the whole status one that cannot be printed.
+func written(info fs.FileInfo) time.Time {
+	t := info.ModTime().UTC()
+	if t.Year() < 1 || t.Year() > 9999 {
+		return time.Time{}
+	}
+	return t
 }
 
 // acceptable says why a file is not to be read.

@@ -50,10 +50,12 @@ func (w *watcher) poll(now time.Time) bool {
 		w.unsettled = now
 	}
 	// A file that is being written is left alone until it was the same at two
-	// polls; without any Set yet there is nothing to lose.
+	// polls, and so is one that a shell emptied for `kubectl ... > FILE`, which
+	// writes only after the API server answered; without any Set yet there is
+	// nothing to lose.
 	first := !w.set.Complete && w.set.Problem == ""
 	overdue := now.Sub(w.unsettled) >= maxUnsettled
-	if sig != previous && !first && !overdue {
+	if (sig != previous || sig.emptied()) && !first && !overdue {
 		return false
 	}
 	c, err := load(w.cfg)
@@ -84,7 +86,7 @@ func (w *watcher) take(c content, err error, now time.Time) bool {
 	}
 	w.logTransition(&old)
 	return old.Complete != w.set.Complete || old.Problem != w.set.Problem ||
-		old.Generation != w.set.Generation || !slices.Equal(old.Skipped, w.set.Skipped)
+		old.Generation != w.set.Generation || !old.Written.Equal(w.set.Written) || !slices.Equal(old.Skipped, w.set.Skipped)
 }
 
 func sameLeases(a, b *lease.Set) bool {
