@@ -92,7 +92,8 @@ func explainUsage(c *cli.Context, err error, _ bool) error {
 	}
 	for _, flag := range flags {
 		name := flag.Names()[0]
-		if _, isDuration := flag.(*cli.DurationFlag); isDuration && (strings.Contains(text, "flag -"+name+":") || strings.Contains(text, "flag "+name+":")) {
+		_, isDuration := flag.(*cli.DurationFlag)
+		if isDuration && (strings.Contains(text, "flag -"+name+":") || strings.Contains(text, "flag "+name+":")) {
 			text += ": expected a duration, for example 5s"
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"sigs.k8s.io/yaml"
@@ -31,7 +32,10 @@ Exit codes:
   3  usage`
 
 func statusCommand(sys system) *cli.Command {
-	watch := &cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "ask each second: redraw on a terminal, print changes to a pipe", DisableDefaultText: true}
+	watch := &cli.BoolFlag{
+		Name: "watch", Aliases: []string{"w"}, DisableDefaultText: true,
+		Usage: "ask each second: redraw on a terminal, print changes to a pipe",
+	}
 	return &cli.Command{
 		Name:        "status",
 		Usage:       "is this node well, and what to do if not",
@@ -92,15 +96,24 @@ func (p *statusPrinter) once(ctx context.Context) error {
 	if err := write(p.sys.stdout, text); err != nil {
 		return err
 	}
-	return outcome(s)
+	return p.outcome(s)
 }
 
 // outcome is the exit code of a status, nil for 0.
-func outcome(s *client.Status) error {
-	if o := s.Document.Outcome(); o != 0 {
+func (p *statusPrinter) outcome(s *client.Status) error {
+	if o := s.Document.Outcome(p.now(s)); o != 0 {
 		return exitCode(o)
 	}
 	return nil
+}
+
+// now is the time by the clock that dated the status: the exporter's own, where
+// it told it, since the two may differ.
+func (p *statusPrinter) now(s *client.Status) time.Time {
+	if s.ServerTime.IsZero() {
+		return p.sys.now()
+	}
+	return s.ServerTime
 }
 
 // text formats a status.
@@ -119,17 +132,13 @@ func (p *statusPrinter) text(s *client.Status) (string, error) {
 		}
 		return string(out), nil
 	}
-	now := s.ServerTime
-	if now.IsZero() {
-		now = p.sys.now()
-	}
 	columns, _ := p.screen.size()
 	return render.Status(&s.Document, render.Options{
 		Brief:     p.brief,
 		Wide:      p.format == formatWide,
 		Width:     columns,
 		Style:     render.Style{Color: p.color},
-		Now:       now,
+		Now:       p.now(s),
 		Command:   p.again,
 		LeasesURL: p.client.URL("/api/v1/leases"),
 	}), nil

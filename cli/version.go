@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
-	"runtime"
-	"runtime/debug"
 
+	"github.com/prometheus/common/version"
 	"github.com/urfave/cli/v2"
 
 	"routewatch/shared/wire"
@@ -20,19 +20,9 @@ func versionCommand(sys system) *cli.Command {
 	}
 }
 
-// printVersion prints what the go command stamped into the binary.
+// printVersion prints what the linker stamped into the binary, the same as
+// into the exporter.
 func printVersion(w io.Writer) error {
-	version, revision := "(devel)", "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		if info.Main.Version != "" {
-			version = info.Main.Version
-		}
-		for _, setting := range info.Settings {
-			if setting.Key == "vcs.revision" {
-				revision = setting.Value
-			}
-		}
-	}
 	return write(w, fmt.Sprintf("routewatch %s (revision %s, %s, %s/%s), API %s\n",
-		version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH, wire.APIVersion))
+		cmp.Or(version.Version, "(devel)"), version.GetRevision(), version.GoVersion, version.GoOS, version.GoArch, wire.APIVersion))
 }

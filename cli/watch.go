@@ -45,7 +45,7 @@ func (w *watcher) run(ctx context.Context) error {
 			return w.outcome
 		}
 		if err == nil {
-			w.last, w.lastAt, w.outcome = s, w.sys.now(), outcome(s)
+			w.last, w.lastAt, w.outcome = s, w.sys.now(), w.p.outcome(s)
 		} else {
 			w.outcome = exitCode(exitCannotTell)
 		}
@@ -111,6 +111,7 @@ func fingerprint(document []byte) string {
 		for _, source := range sources {
 			if source, ok := source.(map[string]any); ok {
 				delete(source, "lastSync")
+				delete(source, "written")
 			}
 		}
 	}

@@ -30,7 +30,7 @@ func blank(columns int) []rune { return slices.Repeat([]rune{' '}, columns) }
 func (s *screen) feed(t *rapid.T, text string) {
 	width := len(s.cells[0])
 	for text != "" {
-		rest := ""
+		var rest string
 		switch {
 		case strings.HasPrefix(text, home):
 			s.row, s.col, rest = 0, 0, text[len(home):]
@@ -100,8 +100,8 @@ func TestFrame(t *testing.T) {
 }
 
 func TestFingerprint(t *testing.T) {
-	const a = `{"time":"1","node":"n","sources":[{"name":"file","lastSync":"1","complete":true}],"newer":1}`
-	const later = `{"node":"n", "time":"2","sources":[{"name":"file","lastSync":"2","complete":true}],"newer":1}`
+	const a = `{"time":"1","node":"n","sources":[{"name":"file","lastSync":"1","written":"1","complete":true}],"newer":1}`
+	const later = `{"node":"n", "time":"2","sources":[{"name":"file","lastSync":"2","written":"2","complete":true}],"newer":1}`
 	if fingerprint([]byte(a)) != fingerprint([]byte(later)) {
 		t.Error("the time alone is a change")
 	}

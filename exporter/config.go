@@ -39,7 +39,22 @@ type webConfig struct {
 	addresses   []string // host:port
 	metricsPath string
 	file        string // of exporter-toolkit; "" none
+	pprof       bool
 }
+
+// A lease source is heard of every half a minute or so. The kernel is read at
+// each audit, and an audit that is costly may be put off to ten times its
+// interval.
+const (
+	minSilence   = 5 * time.Minute
+	silentAudits = 12
+)
+
+// The kernel doubles what it is asked for, and its numbers have 32 bits.
+const (
+	minReceiveBuffer = 4 << 10
+	maxReceiveBuffer = 1 << 29
+)
 
 // parse checks the flags. Every error says which flag and what was expected.
 func parse(c *cli.Context, stderr io.Writer) (config, error) {
@@ -53,9 +68,12 @@ func parse(c *cli.Context, stderr io.Writer) (config, error) {
 	}
 	cfg.log = log
 	cfg.once = c.Bool(flagOnce)
-	cfg.kernel = kernel.Config{NetNS: c.Path(flagNetNS), AuditInterval: c.Duration(flagAuditInterval)}
+	cfg.kernel = kernel.Config{
+		NetNS: c.Path(flagNetNS), AuditInterval: c.Duration(flagAuditInterval), ReceiveBuffer: c.Int(flagReceiveBuffer),
+	}
 	cfg.maxProblems = c.Int(flagMaxProblems)
 	cfg.judge.Grace = c.Duration(flagGrace)
+	cfg.judge.MaxSilence = max(minSilence, silentAudits*c.Duration(flagAuditInterval))
 	switch {
 	case cfg.maxProblems < 0:
 		return cfg, fmt.Errorf("--%s is %d: expected 0 or more", flagMaxProblems, cfg.maxProblems)
@@ -63,6 +81,9 @@ func parse(c *cli.Context, stderr io.Writer) (config, error) {
 		return cfg, fmt.Errorf("--%s is %s: expected 0 or more, e.g. 60s", flagGrace, cfg.judge.Grace)
 	case cfg.kernel.AuditInterval < time.Second:
 		return cfg, fmt.Errorf("--%s is %s: expected 1s or more, e.g. 30s", flagAuditInterval, cfg.kernel.AuditInterval)
+	case cfg.kernel.ReceiveBuffer < minReceiveBuffer || cfg.kernel.ReceiveBuffer > maxReceiveBuffer:
+		return cfg, fmt.Errorf("--%s is %d: expected a number of bytes from %d to %d",
+			flagReceiveBuffer, cfg.kernel.ReceiveBuffer, minReceiveBuffer, maxReceiveBuffer)
 	}
 	if cfg.judge.Node, err = nodeName(c.String(flagNodeName)); err != nil {
 		return cfg, err
@@ -136,7 +157,7 @@ func readNetConf(path string) (expect.Config, error) {
 	if err != nil {
 		return expect.Config{}, fmt.Errorf("%w: expected flannel's net-conf.json", err)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	cfg, err := expect.ReadNetConf(f)
 	if err != nil {
 		return cfg, fmt.Errorf("%s: %w", path, err)
@@ -176,9 +197,10 @@ func families(given []string) ([]netstate.Family, error) {
 var metricsPath = regexp.MustCompile(`^(/[A-Za-z0-9_~.-]*[A-Za-z0-9_~-])+$`)
 
 func parseWeb(c *cli.Context) (webConfig, error) {
-	w := webConfig{metricsPath: c.String(flagTelemetryPath), file: c.Path(flagWebConfig)}
-	if !metricsPath.MatchString(w.metricsPath) || strings.HasPrefix(w.metricsPath, "/-/") || strings.HasPrefix(w.metricsPath, "/api/") {
-		return w, fmt.Errorf("--%s is %q: expected a path like /metrics, and not below /api or /-", flagTelemetryPath, w.metricsPath)
+	w := webConfig{metricsPath: c.String(flagTelemetryPath), file: c.Path(flagWebConfig), pprof: c.Bool(flagPprof)}
+	ours := func(prefix string) bool { return strings.HasPrefix(w.metricsPath, prefix) }
+	if !metricsPath.MatchString(w.metricsPath) || slices.ContainsFunc([]string{"/-/", "/api/", "/debug/"}, ours) {
+		return w, fmt.Errorf("--%s is %q: expected a path like /metrics, and not below /api, /debug or /-", flagTelemetryPath, w.metricsPath)
 	}
 	if err := web.Validate(w.file); err != nil {
 		return w, fmt.Errorf("--%s: %w", flagWebConfig, err)

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/urfave/cli/v2"
 
+	"routewatch/exporter/internal/kernel"
 	"routewatch/shared/lease"
 )
 
@@ -30,9 +31,11 @@ const (
 	flagAuditInterval    = "audit-interval"
 	flagMaxProblems      = "metrics.max-problems"
 	flagOnce             = "once"
+	flagReceiveBuffer    = "netlink.receive-buffer"
 	flagListenAddress    = "web.listen-address"
 	flagTelemetryPath    = "web.telemetry-path"
 	flagWebConfig        = "web.config.file"
+	flagPprof            = "web.enable-pprof"
 	flagLogLevel         = "log.level"
 	flagLogFormat        = "log.format"
 	flagVersion          = "version"
@@ -51,6 +54,8 @@ func flags() []cli.Flag {
 			Usage: "how long flannel may take to program a new lease, and an object may stay after its lease is gone"},
 		&cli.DurationFlag{Name: flagAuditInterval, EnvVars: env(flagAuditInterval), Value: 30 * time.Second,
 			Usage: "how often to read the kernel completely although no event asks for it"},
+		&cli.IntFlag{Name: flagReceiveBuffer, EnvVars: env(flagReceiveBuffer), Value: kernel.DefaultReceiveBuffer,
+			Usage: "`BYTES` to hold kernel events that are not read yet, at most net.core.rmem_max without CAP_NET_ADMIN"},
 		&cli.IntFlag{Name: flagMaxProblems, EnvVars: env(flagMaxProblems), Value: 100,
 			Usage: "how many broken leases have a metric of their own; the worst come first"},
 		&cli.BoolFlag{Name: flagOnce, EnvVars: env(flagOnce),
@@ -62,6 +67,8 @@ func flags() []cli.Flag {
 			Usage: "`PATH` of the metrics"},
 		&cli.PathFlag{Name: flagWebConfig, EnvVars: env(flagWebConfig),
 			Usage: "`FILE` that turns on TLS or authentication (Prometheus exporter-toolkit)"},
+		&cli.BoolFlag{Name: flagPprof, EnvVars: env(flagPprof),
+			Usage: "serve Go's profiles below /debug/pprof/"},
 		&cli.StringFlag{Name: flagLogLevel, EnvVars: env(flagLogLevel), Value: "info",
 			Usage: strings.Join(promslog.LevelFlagOptions, ", ")},
 		&cli.StringFlag{Name: flagLogFormat, EnvVars: env(flagLogFormat), Value: "logfmt",

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -12,190 +11,15 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"routewatch/deploy/lab/netns"
-	"routewatch/deploy/lab/topology"
-	"routewatch/shared/lease"
 	"routewatch/shared/wire"
 )
-
-// beMain makes this test binary be the exporter.
-const beMain = "ROUTEWATCH_EXPORTER_TEST_MAIN"
-
-// patience is how long a test waits for what should take milliseconds.
-const patience = 10 * time.Second
-
-// nodesFile is what kubectl printed; see the README beside it.
-const nodesFile = "../shared/lease/testdata/nodes-real.json"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(beMain) != "" {
-		main()
-	}
-	netns.Main(m)
-}
-
-func command(args ...string) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", args...)
-	cmd.Args[0] = program
-	cmd.Env = append(os.Environ(), beMain+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	return cmd
-}
-
-// result runs the exporter to its end.
-func result(t *testing.T, cmd *exec.Cmd) (code int, stdout, stderr string) {
-	t.Helper()
-	var out, err bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &err
-	if e := cmd.Run(); e != nil && cmd.ProcessState == nil {
-		t.Fatal(e)
-	}
-	return cmd.ProcessState.ExitCode(), out.String(), err.String()
-}
-
-// daemon is an exporter that runs.
-type daemon struct {
-	cmd    *exec.Cmd
-	urls   []string
-	exited chan struct{}
-
-	mu  sync.Mutex
-	log strings.Builder
-}
-
-// startDaemon runs the exporter and waits until it listens on so many addresses.
-func startDaemon(t *testing.T, addresses int, args ...string) *daemon {
-	t.Helper()
-	d := &daemon{cmd: command(append(args, "--log.format", "json")...), exited: make(chan struct{})}
-	stderr, err := d.cmd.StderrPipe()
-	netns.Must(t, err)
-	netns.Must(t, d.cmd.Start())
-	urls := make(chan string, addresses)
-	go func() {
-		defer close(d.exited)
-		d.follow(stderr, urls)
-		_ = d.cmd.Wait() // the exit code is in ProcessState
-	}()
-	t.Cleanup(func() {
-		_ = d.cmd.Process.Kill()
-		<-d.exited
-		if t.Failed() {
-			t.Logf("the exporter's log:\n%s", d.logged())
-		}
-	})
-	for range addresses {
-		select {
-		case url := <-urls:
-			d.urls = append(d.urls, url)
-		case <-d.exited:
-			t.Fatalf("the exporter ended: %s", d.logged())
-		case <-time.After(patience):
-			t.Fatalf("the exporter does not listen: %s", d.logged())
-		}
-	}
-	return d
-}
-
-func (d *daemon) follow(stderr io.Reader, urls chan<- string) {
-	for s := bufio.NewScanner(stderr); s.Scan(); {
-		d.mu.Lock()
-		d.log.WriteString(s.Text() + "\n")
-		d.mu.Unlock()
-		var line struct{ Msg, Address string }
-		if json.Unmarshal(s.Bytes(), &line) == nil && line.Msg == "listening" {
-			urls <- "http://" + line.Address
-		}
-	}
-}
-
-func (d *daemon) logged() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.log.String()
-}
-
-// get returns code 0 if nobody answers.
-func (d *daemon) get(path string) (code int, body string) {
-	r, err := http.Get(d.urls[0] + path)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer r.Body.Close() //nolint:errcheck // it was only read
-	b, err := io.ReadAll(r.Body)
-	if err != nil {
-		return 0, err.Error()
-	}
-	return r.StatusCode, string(b)
-}
-
-func (d *daemon) status(t *testing.T) wire.NodeStatus {
-	t.Helper()
-	code, body := d.get("/api/v1/status")
-	var s wire.NodeStatus
-	if err := json.Unmarshal([]byte(body), &s); err != nil || code != 200 {
-		t.Fatalf("status: %d %v %s", code, err, body)
-	}
-	return s
-}
-
-// await waits until the status is as wanted.
-func (d *daemon) await(t *testing.T, what string, is func(wire.NodeStatus) bool) wire.NodeStatus {
-	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		s := d.status(t)
-		if is(s) {
-			return s
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not %s within %s: %+v", what, patience, s)
-		}
-	}
-}
-
-func (d *daemon) awaitHealthy(t *testing.T) wire.NodeStatus {
-	t.Helper()
-	return d.await(t, "healthy", func(s wire.NodeStatus) bool { return s.Healthy })
-}
-
-// terminate asks the exporter to stop and returns its exit code and how long it took.
-func (d *daemon) terminate(t *testing.T) (int, time.Duration) {
-	t.Helper()
-	began := time.Now()
-	netns.Must(t, d.cmd.Process.Signal(syscall.SIGTERM))
-	select {
-	case <-d.exited:
-	case <-time.After(patience):
-		t.Fatalf("the exporter does not stop within %s", patience)
-	}
-	return d.cmd.ProcessState.ExitCode(), time.Since(began)
-}
-
-// node makes the node that the lease file is about, as flannel leaves it, and a
-// copy of the file.
-func node(t *testing.T) (ns *netns.NS, file string) {
-	t.Helper()
-	netns.Require(t)
-	nodes, err := os.ReadFile(nodesFile)
-	netns.Must(t, err)
-	set, err := lease.Read(bytes.NewReader(nodes), lease.Options{Self: "node-1"})
-	netns.Must(t, err)
-	file = filepath.Join(t.TempDir(), "nodes.json")
-	netns.Must(t, os.WriteFile(file, nodes, 0o600))
-	return topology.Single(t, &set).NS, file
-}
-
-func flagsOf(ns *netns.NS, file string) []string {
-	return []string{"--node-name", "node-1", "--leases.file", file, "--netns", ns.Path(), "--web.listen-address", "127.0.0.1:0"}
-}
 
 func TestDaemon(t *testing.T) {
 	ns, file := node(t)
@@ -235,7 +59,7 @@ func TestDaemon_StopsInSpiteOfASlowClient(t *testing.T) {
 	d := startDaemon(t, 1, flagsOf(ns, file)...)
 	conn, err := net.Dial("tcp", strings.TrimPrefix(d.urls[0], "http://"))
 	netns.Must(t, err)
-	defer conn.Close() //nolint:errcheck // the test is over
+	defer conn.Close()
 	_, err = io.WriteString(conn, "GET /metrics HTTP/1.1\r\nHost: x\r\n")
 	netns.Must(t, err)
 	d.awaitHealthy(t) // by now the server has accepted the connection before this one
@@ -253,41 +77,50 @@ func TestDaemon_BrokenLeaseFile(t *testing.T) {
 	write := func(b []byte) func(*testing.T, string) {
 		return func(t *testing.T, path string) { netns.Must(t, os.WriteFile(path, b, 0o600)) }
 	}
-	tests := map[string]func(t *testing.T, path string){
-		"missing":   func(*testing.T, string) {},
-		"directory": func(t *testing.T, path string) { netns.Must(t, os.Mkdir(path, 0o700)) },
-		"100 MB": func(t *testing.T, path string) {
+	// How the status says what is wrong with the file, or with a lease in it.
+	fileNamed := func(s wire.NodeStatus) bool {
+		return !s.Complete && s.Sources[0].Problem != "" && s.Sources[1].Complete
+	}
+	leaseNamed := func(s wire.NodeStatus) bool { return s.Complete && s.UnknownLeases() > 0 && s.Problems[0].Reason != "" }
+	ownNamed := func(s wire.NodeStatus) bool { return s.Complete && !s.Healthy && s.Sources[0].Problem != "" }
+
+	malform := []byte(`VtepMac\": 7, \"x`)
+	last := bytes.LastIndex(good, []byte("VtepMAC"))
+	tests := map[string]struct {
+		breakFile func(t *testing.T, path string)
+		named     func(wire.NodeStatus) bool // and settled
+	}{
+		"missing":   {func(*testing.T, string) {}, fileNamed},
+		"directory": {func(t *testing.T, path string) { netns.Must(t, os.Mkdir(path, 0o700)) }, fileNamed},
+		"100 MB": {func(t *testing.T, path string) {
 			write(nil)(t, path)
 			netns.Must(t, os.Truncate(path, 100<<20))
-		},
-		"empty":      write(nil),
-		"truncated":  write(good[:len(good)/2]),
-		"not UTF-8":  write([]byte("\xff\xfe{\x00}\x00")),
-		"other JSON": write([]byte(`{"kind": "Pod"}`)),
-		"no nodes":   write([]byte(`{"apiVersion": "v1", "kind": "List", "items": []}`)),
-		"malformed":  write(bytes.Replace(good, []byte(`VtepMAC`), []byte(`VtepMac\": 7, \"x`), 1)),
+		}, fileNamed},
+		"empty":          {write(nil), fileNamed},
+		"truncated":      {write(good[:len(good)/2]), fileNamed},
+		"not UTF-8":      {write([]byte("\xff\xfe{\x00}\x00")), fileNamed},
+		"other JSON":     {write([]byte(`{"kind": "Pod"}`)), fileNamed},
+		"no nodes":       {write([]byte(`{"apiVersion": "v1", "kind": "List", "items": []}`)), ownNamed},
+		"own malformed":  {write(bytes.Replace(good, []byte("VtepMAC"), malform, 1)), ownNamed},
+		"peer malformed": {write(slices.Concat(good[:last], malform, good[last+len("VtepMAC"):])), leaseNamed},
 	}
-	for name, breakFile := range tests {
+	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			path := filepath.Join(t.TempDir(), "nodes.json")
-			breakFile(t, path)
+			tt.breakFile(t, path)
 			args := flagsOf(ns, path)
 			if code, stdout, _ := result(t, command(append(args, "--once")...)); code != int(wire.CannotTell) || !json.Valid([]byte(stdout)) {
 				t.Errorf("--once: exit code %d, want %d and a status; got %s", code, wire.CannotTell, stdout)
 			}
 			d := startDaemon(t, 1, args...)
-			s := d.await(t, "judged", func(s wire.NodeStatus) bool {
-				// Both are complete for a moment before the kernel was read for these leases.
-				return s.Sources[0].Problem != "not read yet" && s.Sources[1].Complete && (s.Complete || !s.Sources[0].Complete)
-			})
-			if s.Healthy {
-				t.Errorf("healthy: %+v", s)
+			s := d.await(t, "named as broken", tt.named)
+			complete := "\nroutewatch_snapshot_complete 1\n"
+			if !s.Complete {
+				complete = "\nroutewatch_snapshot_complete 0\n"
 			}
-			if s.Sources[0].Problem == "" {
-				t.Errorf("nothing says why: %+v", s.Sources)
-			}
-			if code, body := d.get("/metrics"); code != 200 || !s.Complete && !strings.Contains(body, "\nroutewatch_snapshot_complete 0\n") {
-				t.Errorf("the metrics do not say that the snapshot is not complete: %d %s", code, body)
+			if code, body := d.get("/metrics"); s.Healthy || code != 200 || !strings.Contains(body, complete) {
+				t.Errorf("healthy is %t, and the metrics (%d) do not have %q", s.Healthy, code, complete)
 			}
 
 			mended := filepath.Join(t.TempDir(), "mended.json")
@@ -384,6 +217,9 @@ func TestUsage(t *testing.T) {
 		{"--leases.file x --grace 5", `invalid value "5" for flag -grace`},
 		{"--leases.file x --grace -1s", "--grace is -1s: expected 0 or more"},
 		{"--leases.file x --audit-interval 0s", "--audit-interval is 0s: expected 1s or more"},
+		{"--leases.file x --netlink.receive-buffer 1000", "--netlink.receive-buffer is 1000: expected a number of bytes from 4096 to 536870912"},
+		{"--leases.file x --netlink.receive-buffer 8MiB", `invalid value "8MiB" for flag -netlink.receive-buffer`},
+		{"--leases.file x --web.telemetry-path /debug/pprof/metrics", "expected a path like /metrics"},
 		{"--leases.file x --metrics.max-problems -1", "--metrics.max-problems is -1: expected 0 or more"},
 		{"--leases.file x --log.level loud", `--log.level is "loud": expected debug, info, warn, error`},
 		{"--leases.file x --log.format xml", `--log.format is "xml": expected logfmt, json`},
@@ -426,7 +262,7 @@ func TestHelpAndVersion(t *testing.T) {
 func TestDaemon_AddressInUse(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	netns.Must(t, err)
-	defer l.Close() //nolint:errcheck // the test is over
+	defer l.Close()
 	code, _, stderr := result(t, command("--leases.file", "x", "--web.listen-address", l.Addr().String()))
 	if code != 2 || !strings.Contains(stderr, "address already in use: choose another address with --web.listen-address") {
 		t.Errorf("exit code %d, stderr %q; want 2 and what to do", code, stderr)

@@ -38,5 +38,5 @@ func once(ctx context.Context, cfg config, stdout, stderr io.Writer) (wire.Outco
 	if err := e.Encode(status); err != nil {
 		return wire.CannotTell, fmt.Errorf("print the status: %w", err)
 	}
-	return status.Outcome(), nil
+	return status.Outcome(status.Time), nil
 }

@@ -17,10 +17,11 @@ import (
 const shutdownTimeout = 3 * time.Second
 
 // listen opens all addresses, or none.
-func listen(addresses []string) ([]net.Listener, error) {
+func listen(ctx context.Context, addresses []string) ([]net.Listener, error) {
 	var listeners []net.Listener
+	var cfg net.ListenConfig
 	for _, a := range addresses {
-		l, err := net.Listen("tcp", a)
+		l, err := cfg.Listen(ctx, "tcp", a)
 		if err != nil {
 			for _, l := range listeners {
 				_ = l.Close()
@@ -35,13 +36,14 @@ func listen(addresses []string) ([]net.Listener, error) {
 // serve answers until ctx ends, which is no error. Each listener has a server
 // of its own since web.Serve changes the server that it is given.
 func serve(ctx context.Context, l net.Listener, handler http.Handler, webConfig string, log *slog.Logger) error {
+	l = limit(l, maxConnections)
 	server := &http.Server{
 		Handler:           handler,
-		ReadHeaderTimeout: 5 * time.Second,
+		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
+		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // broken connections are not ours to mend
 	}
 	stopped := make(chan struct{})

@@ -38,7 +38,8 @@ func watch(ctx context.Context, cfg config) error {
 		Metrics:     metrics.Handler(metrics.NewRegistry(latest, detection, cfg.maxProblems), cfg.log),
 		MetricsPath: cfg.web.metricsPath,
 	})
-	listeners, err := listen(cfg.web.addresses)
+	handler = bounded(handler, cfg.web.pprof)
+	listeners, err := listen(ctx, cfg.web.addresses)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/term"
 
+	"routewatch/deploy/lab/shell"
 	"routewatch/shared/mend"
 	"routewatch/shared/verdict"
 	"routewatch/shared/wire"
@@ -55,12 +56,7 @@ func demo(ctx context.Context, in, out *os.File) error {
 		return err
 	}
 	defer p.post.close()
-	for _, act := range []func(context.Context) error{p.healthy, p.flap, p.onlyRoutes, p.advice} {
-		if err := act(ctx); err != nil {
-			return fmt.Errorf("act %q: %w", s.act, err)
-		}
-	}
-	if err := s.end(); err != nil {
+	if err := p.acts(ctx); err != nil {
 		return fmt.Errorf("%w\nThe exporter of node-1 said last:\n%s", err, p.one.exporter.tail())
 	}
 	s.line("\n" + s.paint(bold, "Every act showed what it must."))
@@ -68,6 +64,16 @@ func demo(ctx context.Context, in, out *os.File) error {
 		return nil
 	}
 	return p.stay(ctx)
+}
+
+// acts shows all acts, also after one that did not show what it must.
+func (p *play) acts(ctx context.Context) error {
+	for _, act := range []func(context.Context) error{p.healthy, p.flap, p.onlyRoutes, p.advice} {
+		if err := act(ctx); err != nil {
+			return fmt.Errorf("act %q: %w", p.act, err)
+		}
+	}
+	return p.end()
 }
 
 func (p *play) healthy(ctx context.Context) error {
@@ -169,7 +175,7 @@ func singleObjects(s *wire.NodeStatus) []string {
 func (p *play) node1(commands ...string) error {
 	p.commands("node-1#", commands...)
 	for _, c := range commands {
-		if err := typeIn(p.one.NS, c); err != nil {
+		if err := shell.Type(p.one.NS, c); err != nil {
 			return err
 		}
 	}

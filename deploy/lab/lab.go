@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,12 +23,13 @@ const nodeCount = 4
 
 // lab is a small cluster on this machine.
 type lab struct {
-	dir      string // holds the lease file and the exporters' logs; the sweeper removes it
-	programs programs
-	network  *topology.Network
-	nodes    []*node
-	sweeper  *exec.Cmd
-	release  func() error // lets the sweeper go
+	dir        string // holds the lease file and the exporters' logs; the sweeper removes it
+	programs   programs
+	network    *topology.Network
+	nodes      []*node
+	programmed []byte // what the lease file held when flannel read it last
+	sweeper    *exec.Cmd
+	release    func() error // lets the sweeper go
 }
 
 // node is a node with an exporter that watches it.
@@ -52,7 +54,7 @@ func newLab(ctx context.Context) (*lab, error) {
 	if err := l.connectNodes(); err != nil {
 		return l, err
 	}
-	if err := l.publish(); err != nil {
+	if err := l.publish(l.nodes); err != nil {
 		return l, err
 	}
 	if err := l.programLeases(); err != nil {
@@ -107,12 +109,12 @@ func ownLeases(number int) []lease.Lease {
 // leaseFile holds what `kubectl get nodes -o json` would print.
 func (l *lab) leaseFile() string { return filepath.Join(l.dir, "nodes.json") }
 
-func (l *lab) publish() error {
-	var nodes [][]lease.Lease
-	for _, n := range l.nodes {
-		nodes = append(nodes, n.Flannel.Own())
+func (l *lab) publish(nodes []*node) error {
+	var leases [][]lease.Lease
+	for _, n := range nodes {
+		leases = append(leases, n.Flannel.Own())
 	}
-	b, err := json.MarshalIndent(nodeList(nodes, time.Now()), "", "    ")
+	b, err := json.MarshalIndent(nodeList(leases, time.Now()), "", "    ")
 	if err != nil {
 		return err
 	}
@@ -121,29 +123,23 @@ func (l *lab) publish() error {
 
 // programLeases has each node's flannel read the lease file.
 func (l *lab) programLeases() error {
+	b, err := os.ReadFile(l.leaseFile())
+	if err != nil {
+		return err
+	}
+	l.programmed = b
 	for _, n := range l.nodes {
-		set, err := l.readLeases(n.Name)
+		// What a node serves does not depend on whether its own Node is in the file.
+		opts := lease.Options{Self: n.Name, Families: []netstate.Family{netstate.IPv4, netstate.IPv6}}
+		set, err := lease.Read(bytes.NewReader(b), opts)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", l.leaseFile(), err)
 		}
 		if err := n.Flannel.Apply(set.Leases); err != nil {
 			return fmt.Errorf("%s: %w", n.Name, err)
 		}
 	}
 	return nil
-}
-
-func (l *lab) readLeases(self string) (lease.Set, error) {
-	f, err := os.Open(l.leaseFile())
-	if err != nil {
-		return lease.Set{}, err
-	}
-	defer f.Close()
-	set, err := lease.Read(f, lease.Options{Self: self})
-	if err != nil {
-		return lease.Set{}, fmt.Errorf("%s: %w", l.leaseFile(), err)
-	}
-	return set, nil
 }
 
 func (l *lab) startExporters(ctx context.Context) error {

@@ -46,7 +46,9 @@ func kubernetesNode(own []lease.Lease, created time.Time) lease.Node {
 		prefix.Key("kube-subnet-manager"): "true",
 		prefix.Key("backend-type"):        own[0].BackendType,
 	}
-	n := lease.Node{Metadata: lease.Metadata{Name: own[0].Peer, Annotations: annotations, CreationTimestamp: created.UTC().Truncate(time.Second)}}
+	n := lease.Node{Metadata: lease.Metadata{
+		Name: own[0].Peer, Annotations: annotations, CreationTimestamp: created.UTC().Truncate(time.Second),
+	}}
 	for _, l := range own {
 		ip, data := "public-ip", "backend-data"
 		if l.Family == netstate.IPv6 {

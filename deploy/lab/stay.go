@@ -16,22 +16,22 @@ const reread = 200 * time.Millisecond
 // stay keeps the lab up until ctx ends, and says what to do with it.
 func (p *play) stay(ctx context.Context) error {
 	p.line(p.manual())
-	before, err := os.ReadFile(p.leaseFile())
-	if err != nil {
-		return err
-	}
+	return p.follow(ctx)
+}
+
+// follow hands the lease file to the stand-in for flannel whenever it changes.
+func (p *play) follow(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			p.line("\nTaking it down.")
+			p.line("\nTaking everything down.")
 			return nil
 		case <-time.After(reread):
 		}
 		now, err := os.ReadFile(p.leaseFile())
-		if err != nil || bytes.Equal(now, before) {
+		if err != nil || bytes.Equal(now, p.programmed) {
 			continue // an editor may be about to rename the new one into place
 		}
-		before = now
 		if err := p.programLeases(); err != nil {
 			p.line("The stand-in for flannel keeps what it had: " + err.Error())
 		}
@@ -41,9 +41,9 @@ func (p *play) stay(ctx context.Context) error {
 func (p *play) manual() string {
 	var b bytes.Buffer
 	entry := func(key, text string) { fmt.Fprintf(&b, "  %-10s %s\n", key, text) }
-	b.WriteString("\nThe nodes stay up; Ctrl-C takes everything down.\n\n")
+	b.WriteString("\nThe nodes stay up; Ctrl-C takes everything down. Exporters and network namespaces:\n\n")
 	for _, n := range p.nodes {
-		entry(n.Name, n.exporter.url)
+		entry(n.Name, n.exporter.url+"   "+n.NS.Path())
 	}
 	url := p.one.exporter.url
 	entry("watch it", p.programs.cli+" status --watch --exporter "+url)

@@ -4,6 +4,7 @@
 package expect
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -133,6 +134,9 @@ func (c Config) VNIOf(set *lease.Set, f netstate.Family) uint32 {
 	if c.VNI != 0 {
 		return c.VNI
 	}
-	own, _ := set.OwnOf(f)
+	own, ok := set.OwnOf(f)
+	if ok && own.BackendType == "vxlan" && own.Malformed == "" {
+		return cmp.Or(own.VNI, defaultVNI)
+	}
 	return own.VNI
 }

@@ -61,18 +61,29 @@ func TestChainOf_VXLAN(t *testing.T) {
 
 func TestChainOf_Unsupported(t *testing.T) {
 	set := dualStack()
-	for name, change := range map[string]func(*lease.Lease){
-		"another backend than this node's": func(l *lease.Lease) { l.BackendType = "host-gw" },
-		"udp publishes no backend type":    func(l *lease.Lease) { l.BackendType = "" },
-	} {
-		l := set.Leases[0]
-		change(&l)
-		if got := ChainOf(Config{}, set, l); got.Unsupported == "" || got.Forms != nil {
-			t.Errorf("%s: %+v", name, got)
+	other := set.Leases[0]
+	other.BackendType = "host-gw"
+	if got := ChainOf(Config{}, set, other); got.Unsupported == "" || got.Forms != nil {
+		t.Errorf("another backend than this node's: %+v", got)
+	}
+	for _, backend := range []string{"alloc", "extension", "ipsec", "tencent-vpc"} {
+		if got := ChainOf(Config{}, &lease.Set{}, lease.Lease{BackendType: backend}); got.Unsupported == "" || got.Unknown != "" {
+			t.Errorf("%s: %+v", backend, got)
 		}
 	}
-	if got := ChainOf(Config{}, &lease.Set{}, lease.Lease{BackendType: "wireguard"}); got.Unsupported == "" {
-		t.Errorf("wireguard without an own lease: %+v", got)
+	// What this version cannot check must not look checked.
+	for _, backend := range []string{"", "host-gw", "ipip", "udp", "wireguard", "next-year's"} {
+		if got := ChainOf(Config{}, &lease.Set{}, lease.Lease{BackendType: backend}); got.Unknown == "" || got.Unsupported != "" {
+			t.Errorf("%q: %+v", backend, got)
+		}
+	}
+}
+
+func TestChainOf_DirectRouting(t *testing.T) {
+	set, on := dualStack(), true
+	got := ChainOf(Config{DirectRouting: &on}, set, set.Leases[0])
+	if len(got.Forms) != 2 || got.Forms[0].Name != "direct" || got.Tunnel().Name != "vxlan" {
+		t.Errorf("with DirectRouting flannel tries the direct form first: %+v", got.Forms)
 	}
 }
 

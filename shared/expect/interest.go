@@ -86,7 +86,7 @@ func (in *Interest) addVNI(vni uint32) {
 }
 
 // DeviceName is how flannel names its vxlan device (pkg/backend/vxlan/vxlan.go).
-// The device is recognised by its VNI; the name is for people.
+// The device is recognized by its VNI; the name is for people.
 func DeviceName(f netstate.Family, vni uint32) string {
 	if f == netstate.IPv6 {
 		return fmt.Sprintf("flannel-v6.%d", vni)

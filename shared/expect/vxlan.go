@@ -1,6 +1,7 @@
 package expect
 
 import (
+	"cmp"
 	"fmt"
 
 	"routewatch/shared/lease"
@@ -17,21 +18,27 @@ import (
 // a lookup at the time of the event, so either form is right at any time.
 func vxlan(chain *Chain, c Config, set *lease.Set) {
 	l := chain.Lease
-	chain.VNI = c.VNIOf(set, l.Family)
-	if chain.VNI == 0 {
-		chain.VNI = l.VNI
-	}
+	chain.VNI = cmp.Or(c.VNIOf(set, l.Family), l.VNI, defaultVNI)
 	if l.VNI != 0 && l.VNI != chain.VNI {
 		chain.VNIMismatch = fmt.Sprintf("the peer's VNI is %d, this node's is %d: the peer drops its packets", l.VNI, chain.VNI)
 	}
-	chain.Forms = []Form{{
+	tunnel := Form{
 		Name:        "vxlan",
 		Gateway:     l.Subnet.Addr(),
 		Tunnel:      true,
 		NeighborMAC: l.MAC,
 		FDBDst:      l.PublicIP,
-	}}
-	if c.DirectRouting == nil || *c.DirectRouting {
-		chain.Forms = append(chain.Forms, Form{Name: "direct", Gateway: l.PublicIP})
+	}
+	direct := Form{Name: "direct", Gateway: l.PublicIP}
+	switch {
+	case c.DirectRouting == nil:
+		chain.Forms = []Form{tunnel, direct}
+	case *c.DirectRouting:
+		chain.Forms = []Form{direct, tunnel}
+	default:
+		chain.Forms = []Form{tunnel}
 	}
 }
+
+// defaultVNI is flannel's; before v0.14 it did not publish the VNI.
+const defaultVNI = 1

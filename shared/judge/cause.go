@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"slices"
 	"time"
 
 	"routewatch/shared/expect"
@@ -18,6 +19,9 @@ func history(next *wire.Lease, prev wire.Lease, chain expect.Chain, e *evidence,
 	if next.State == verdict.Unknown || next.State == verdict.Unsupported {
 		if next.Since.IsZero() {
 			next.Since = now
+		}
+		if prev.Incident != "" && next.State == verdict.Unknown { // it goes on where it was when the lease is known again
+			next.Cause, next.Actor, next.Incident = prev.Cause, prev.Actor, prev.Incident
 		}
 		return
 	}
@@ -46,7 +50,48 @@ func explain(state verdict.State, chain expect.Chain, e *evidence) (netstate.Hin
 			return h, cause, true
 		}
 	}
+	for _, h := range e.state.Hints {
+		if cause, ok := silently(h, state, chain, e); ok {
+			return h, cause, true
+		}
+	}
 	return netstate.Hint{}, "", false
+}
+
+// silently: where no event tells of the lease's own objects, a route went or
+// died with another device than flannel's: that of a direct route, or of one leg
+// of a multipath route. The kernel does not announce that for IPv4.
+func silently(h netstate.Hint, state verdict.State, chain expect.Chain, e *evidence) (verdict.Cause, bool) {
+	if h.Family != 0 && h.Family != chain.Lease.Family {
+		return "", false
+	}
+	switch state {
+	case verdict.Missing:
+		return taken(h, e)
+	case verdict.LinkDown:
+		deviceIsWell := e.present && e.device.Up && e.addressed
+		return verdict.UnderlayChanged, deviceIsWell && touchesUnderlay(h, chain, e)
+	}
+	return "", false
+}
+
+// taken: what a device loses takes routes with it. A device that is deleted is
+// set down first, and both is told.
+func taken(h netstate.Hint, e *evidence) (verdict.Cause, bool) {
+	switch h.Kind {
+	case netstate.LinkDeleted, netstate.LinkChanged, netstate.AddrDeleted:
+	default:
+		return "", false
+	}
+	if slices.ContainsFunc(e.state.Hints, func(o netstate.Hint) bool {
+		return o.Kind == netstate.LinkDeleted && o.Index == h.Index
+	}) {
+		return verdict.LinkDeleted, true
+	}
+	if h.Kind == netstate.LinkChanged {
+		return verdict.CauseLinkDown, !h.Up
+	}
+	return verdict.AddressRemoved, true
 }
 
 func explains(h netstate.Hint, state verdict.State, chain expect.Chain, e *evidence) (verdict.Cause, bool) {
@@ -65,44 +110,58 @@ func explains(h netstate.Hint, state verdict.State, chain expect.Chain, e *evide
 	case verdict.FDBMissing, verdict.FDBWrong:
 		return fdbEvent(h, chain, e)
 	}
-	return routeEvent(h, chain)
+	cause, ok := routeEvent(h, chain, e)
+	// Nothing that is put somewhere makes a route go.
+	return cause, ok && (cause != verdict.Replaced || state != verdict.Missing)
 }
 
 // deviceEvent: what happens to a device takes routes and neighbors with it.
 func deviceEvent(h netstate.Hint, chain expect.Chain, e *evidence) (verdict.Cause, bool) {
-	name := expect.DeviceName(chain.Lease.Family, chain.VNI)
-	if e.present {
-		name = e.device.Name
-	}
-	if h.Device != name && (h.Index == 0 || h.Index != e.device.Index) {
+	if h.Device != e.deviceName && (h.Index == 0 || h.Index != e.device.Index) {
 		return "", false
 	}
-	switch {
-	case h.Kind == netstate.LinkDeleted:
-		return verdict.LinkDeleted, true
-	case h.Kind == netstate.LinkChanged && !h.Up:
-		return verdict.CauseLinkDown, true
-	case h.Kind == netstate.LinkMACChanged:
+	if h.Kind == netstate.LinkMACChanged {
 		return verdict.MACChanged, true
-	case h.Kind == netstate.AddrDeleted:
-		return verdict.AddressRemoved, true
 	}
-	return "", false
+	cause, ok := taken(h, e)
+	if cause == verdict.AddressRemoved && switchedOff(h.Index, chain, e) {
+		cause = verdict.SysctlChanged
+	}
+	return cause, ok
 }
 
-func routeEvent(h netstate.Hint, chain expect.Chain) (verdict.Cause, bool) {
+// switchedOff: only disable_ipv6 takes addresses and routes of a device and
+// leaves the device as it was. An IPv6 route survives the last address.
+func switchedOff(device int, chain expect.Chain, e *evidence) bool {
+	routeGone, addrGone, linkEvent := false, false, false
+	for _, h := range e.state.Hints {
+		switch {
+		case h.Kind == netstate.RouteDeleted && h.PortID == 0 && h.Prefix == chain.Lease.Subnet:
+			routeGone = true
+		case h.Kind == netstate.AddrDeleted && h.Index == device && h.Family == netstate.IPv6:
+			addrGone = true
+		case h.Kind == netstate.LinkChanged && h.Index == device:
+			linkEvent = true
+		}
+	}
+	return chain.Lease.Family == netstate.IPv6 && routeGone && addrGone && !linkEvent
+}
+
+func routeEvent(h netstate.Hint, chain expect.Chain, e *evidence) (verdict.Cause, bool) {
 	subnet := chain.Lease.Subnet
 	switch h.Kind {
 	case netstate.RuleAdded, netstate.RuleDeleted:
 		return verdict.RuleChanged, true
-	case netstate.NextHopDeleted, netstate.NextHopChanged:
+	case netstate.NextHopDeleted:
 		return verdict.NextHopRemoved, true
+	case netstate.NextHopChanged:
+		return verdict.Replaced, true
 	case netstate.RouteDeleted:
 		if h.Prefix != subnet {
 			return "", false
 		}
-		if h.PortID == 0 && h.Family == netstate.IPv6 {
-			return verdict.Expired, true
+		if h.PortID == 0 {
+			return consequence(h, chain, e), true
 		}
 		return verdict.Deleted, true
 	case netstate.RouteAdded, netstate.RouteReplaced:
@@ -111,6 +170,29 @@ func routeEvent(h netstate.Hint, chain expect.Chain) (verdict.Cause, bool) {
 		return verdict.Replaced, h.Prefix.IsValid() && subnet.Contains(h.Prefix.Addr())
 	}
 	return "", false
+}
+
+// consequence names why the kernel itself deleted a route. What it follows from
+// may be told after it: with IPv6 switched off on a device the addresses go last.
+func consequence(h netstate.Hint, chain expect.Chain, e *evidence) verdict.Cause {
+	if switchedOff(h.Index, chain, e) {
+		return verdict.SysctlChanged
+	}
+	for _, other := range e.state.Hints {
+		if other.Family != 0 && other.Family != h.Family {
+			continue
+		}
+		if cause, ok := taken(other, e); ok {
+			return cause
+		}
+		if other.Kind == netstate.NetConfChanged {
+			return verdict.SysctlChanged
+		}
+	}
+	if h.Family == netstate.IPv6 {
+		return verdict.Expired
+	}
+	return verdict.CauseUnknown
 }
 
 func neighborEvent(h netstate.Hint, chain expect.Chain) (verdict.Cause, bool) {

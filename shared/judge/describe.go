@@ -17,7 +17,7 @@ import (
 // describe adds what a person needs: expected, actual, where a packet goes
 // now, and what to type.
 func describe(w *wire.Lease, chain expect.Chain, e *evidence, opts Options) {
-	if len(chain.Forms) == 0 || !e.read {
+	if chain.Lease.Malformed != "" || len(chain.Forms) == 0 || !e.read || !e.complete {
 		return
 	}
 	p := path{chain: chain, e: e}
@@ -34,13 +34,10 @@ func describe(w *wire.Lease, chain expect.Chain, e *evidence, opts Options) {
 }
 
 func (p *path) deviceName() string {
-	switch {
-	case !p.form.Tunnel:
+	if !p.form.Tunnel {
 		return p.e.lower.Name
-	case p.e.present:
-		return p.e.device.Name
 	}
-	return expect.DeviceName(p.chain.Lease.Family, p.chain.VNI)
+	return p.e.deviceName
 }
 
 func (p *path) expected() []string {
@@ -160,10 +157,23 @@ func advice(state verdict.State, p *path, opts Options) []wire.Advice {
 		out = append(out, wire.Advice(mend.ShowUnderlay(p.chain.Lease.PublicIP)))
 	case verdict.Conflict, verdict.VNIMismatch:
 		out = append(out, wire.Advice(mend.ShowLeases()))
+	case verdict.Blackholed:
+		if !p.byRule() {
+			out = append(out, wire.Advice(mend.RestartFlannel(opts.Node)))
+		}
 	default:
 		out = append(out, wire.Advice(mend.RestartFlannel(opts.Node)))
 	}
+	if len(out) == 0 {
+		out = append(out, wire.Advice(mend.ShowRules(p.chain.Lease.Family == netstate.IPv6)))
+	}
 	return out
+}
+
+// byRule: packets are discarded although no route does that.
+func (p *path) byRule() bool {
+	discards := func(r netstate.Route) bool { return r.Type.Discards() }
+	return !slices.ContainsFunc(p.e.exact, discards) && !slices.ContainsFunc(p.e.inside, discards)
 }
 
 // steps are the changes that make this lease's chain right, in the order in
@@ -180,6 +190,9 @@ func (p *path) steps(state verdict.State, opts Options) []mend.Step {
 		return nil // only flannel makes its device
 	}
 	steps := p.removals()
+	if !p.consulted(netstate.TableMain) {
+		steps = append(steps, mend.Step{Verb: mend.RuleAdd, Prefix: p.network(opts), Priority: mainRule})
+	}
 	if !p.form.Tunnel {
 		return p.addRoute(steps)
 	}
@@ -188,7 +201,7 @@ func (p *path) steps(state verdict.State, opts Options) []mend.Step {
 		steps = append(steps, mend.Step{Verb: mend.LinkUp, Device: dev})
 	}
 	if !e.addressed && e.own.IsValid() {
-		steps = append(steps, mend.Step{Verb: mend.AddressAdd, Prefix: netip.PrefixFrom(e.own, l.Family.Bits()), Device: dev})
+		steps = append(steps, mend.Step{Verb: mend.AddressReplace, Prefix: netip.PrefixFrom(e.own, l.Family.Bits()), Device: dev})
 	}
 	steps = p.addRoute(steps)
 	if !e.hasNeighbor || !e.neighbor.Permanent() || e.neighbor.MAC != p.form.NeighborMAC {
@@ -197,18 +210,25 @@ func (p *path) steps(state verdict.State, opts Options) []mend.Step {
 	if !slices.ContainsFunc(e.fdb, p.rightFDB) {
 		steps = append(steps, mend.Step{Verb: mend.FDBReplace, MAC: p.form.NeighborMAC, Device: dev, Dst: p.form.FDBDst})
 	}
-	if state == verdict.Blackholed && len(steps) == 0 {
-		return p.rule(opts) // no route discards, so a rule does
+	if state == verdict.Blackholed && p.byRule() {
+		steps = append(steps, p.rule(opts)...)
 	}
 	return steps
 }
 
 func (p *path) addRoute(steps []mend.Step) []mend.Step {
-	if slices.ContainsFunc(p.candidates(), func(r netstate.Route) bool { return p.isForm(p.form, r) }) {
+	there := p.candidates()
+	if !p.consulted(netstate.TableMain) {
+		there = p.e.exact // it is in main, where packets will meet it once a rule leads there
+	}
+	if slices.ContainsFunc(there, func(r netstate.Route) bool { return p.isForm(p.form, r) }) {
 		return steps
 	}
 	return append(steps, p.wanted())
 }
+
+// mainRule is the priority of the kernel's own rule for table main.
+const mainRule = 32766
 
 // removals are the deletions of what stands in front of the expected route: a
 // more specific route that leads elsewhere, or one for the subnet that wins. A
@@ -259,17 +279,43 @@ func (p *path) rule(opts Options) []mend.Step {
 		off = p.e.from
 	}
 	for _, r := range p.e.state.Rules {
-		if r.Family != p.chain.Lease.Family || r.Priority < 2 || r.Priority >= 32766 {
+		if r.Family != p.chain.Lease.Family || !selects(r, off) {
 			continue
 		}
-		if off.Errno == 0 && r.Table != off.Route.Table {
-			continue
+		if r.Priority < 2 {
+			return nil // nothing can be put between it and the kernel's own first rule
 		}
-		to, ok := opts.Flannel.NetworkOf(p.chain.Lease.Subnet)
-		if !ok {
-			to = p.chain.Lease.Subnet
-		}
-		return []mend.Step{{Verb: mend.RuleAdd, Prefix: to, Priority: r.Priority - 1}}
+		return []mend.Step{{Verb: mend.RuleAdd, Prefix: p.network(opts), Priority: r.Priority - 1}}
 	}
 	return nil
 }
+
+// network is the pod network that holds the subnet, or the subnet alone where
+// that is not known.
+func (p *path) network(opts Options) netip.Prefix {
+	if n, ok := opts.Flannel.NetworkOf(p.chain.Lease.Subnet); ok {
+		return n
+	}
+	return p.chain.Lease.Subnet
+}
+
+// selects reports whether the rule can have led to the answer.
+func selects(r netstate.Rule, l netstate.Lookup) bool {
+	toTable := r.Action == frActToTable
+	switch {
+	case r.Table == netstate.TableLocal || r.Table == netstate.TableMain || r.Table == netstate.TableDefault:
+		return false
+	case l.Errno == 0 && (!toTable || r.Table != l.Route.Table):
+		return false
+	case l.Errno == netstate.ErrnoBlackhole && !toTable && r.Action != frActBlackhole:
+		return false
+	}
+	return (!r.Dst.IsValid() || r.Dst.Contains(l.Query.Dst) != r.Invert) &&
+		(!r.Src.IsValid() || l.Query.Src.IsValid() && r.Src.Contains(l.Query.Src) != r.Invert)
+}
+
+// FR_ACT_* of linux/fib_rules.h.
+const (
+	frActToTable   = 1
+	frActBlackhole = 6
+)

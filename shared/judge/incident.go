@@ -14,7 +14,7 @@ const maxSubnets = 20
 
 // incidents groups the leases that went bad together by what broke them: one
 // flap of a device with 5,000 leases is one incident. An incident ends when
-// none of its leases is bad any more.
+// none of its leases is bad any more; while they are unknown it stays open.
 func (f *fold) incidents() {
 	open := map[string]*wire.Incident{}
 	for _, i := range f.prev.Incidents {
@@ -25,6 +25,10 @@ func (f *fold) incidents() {
 	alive := map[string]bool{}
 	for i := range f.next.Leases {
 		l := &f.next.Leases[i]
+		if l.State == verdict.Unknown && open[l.Incident] != nil {
+			alive[l.Incident] = true
+			continue
+		}
 		if !l.State.Bad() {
 			l.Incident = ""
 			continue

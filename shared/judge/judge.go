@@ -21,8 +21,11 @@ type Options struct {
 	Node string
 	// Grace is how long flannel may take to program a new or changed lease, and
 	// how long an unexplained object may stay before it is called stale.
-	Grace   time.Duration
-	Flannel expect.Config
+	Grace time.Duration
+	// MaxSilence is how old the leases or the kernel picture may be: both are
+	// sent again and again, so one that is older says nothing about now. 0: any age.
+	MaxSilence time.Duration
+	Flannel    expect.Config
 }
 
 // Input is all that Next looks at.
@@ -49,6 +52,7 @@ func Next(opts Options, previous *wire.Snapshot, in Input) (*wire.Snapshot, time
 	if f.state == nil {
 		f.state = &netstate.State{}
 	}
+	f.doubtSilence()
 	f.view = newView(opts.Flannel, f.set, f.state)
 	f.next = &wire.Snapshot{
 		Node:           opts.Node,
@@ -89,6 +93,33 @@ type fold struct {
 	wake  time.Time
 }
 
+// doubtSilence takes a side that was not heard of for too long as incomplete.
+func (f *fold) doubtSilence() {
+	if f.set.Complete && f.silent(f.set.Synced) {
+		s := *f.set
+		s.Complete, s.Problem = false, "nothing was heard from this source since the time it was last read: restart the exporter, and report this"
+		f.set = &s
+	}
+	if f.state.Complete && f.silent(f.state.At) {
+		s := *f.state
+		s.Complete, s.Problem = false, "the kernel was not read since the time it was last read: restart the exporter, and report this"
+		f.state = &s
+	}
+}
+
+// silent reports whether last is too long ago, and else asks to be called when it will be.
+func (f *fold) silent(last time.Time) bool {
+	if f.opts.MaxSilence == 0 || last.IsZero() {
+		return false
+	}
+	end := last.Add(f.opts.MaxSilence)
+	if !f.in.Now.Before(end) {
+		return true
+	}
+	f.wakeAt(end)
+	return false
+}
+
 // wakeAt asks for a call at t, if that is the nearest time asked for.
 func (f *fold) wakeAt(t time.Time) {
 	if f.wake.IsZero() || t.Before(f.wake) {
@@ -110,11 +141,14 @@ func (f *fold) sources() {
 		name = "leases"
 	}
 	f.next.Sources = []wire.Source{
-		{Name: name, Complete: f.set.Complete, Problem: f.set.Problem, LastSync: f.set.Synced},
+		{Name: name, Complete: f.set.Complete, Problem: f.set.Problem, LastSync: f.set.Synced, Written: f.set.Written},
 		{Name: "kernel", Complete: f.state.Complete, Problem: f.state.Problem, LastSync: f.state.At},
 	}
 	if f.in.Set == nil {
 		f.next.Sources[0].Problem = "not read yet"
+	}
+	if f.set.Complete && f.next.Sources[0].Problem == "" {
+		f.next.Sources[0].Problem = f.set.OwnProblem()
 	}
 	if f.in.State == nil {
 		f.next.Sources[1].Problem = "not read yet"
@@ -196,13 +230,8 @@ func compareKey(w wire.Lease, l lease.Lease) int {
 // healthy is the definition: complete, the own lease known, every lease well,
 // no node problem that is more than information.
 func (f *fold) healthy() bool {
-	if !f.next.Complete || len(f.set.Own) == 0 {
+	if !f.next.Complete || f.set.OwnProblem() != "" {
 		return false
-	}
-	for _, own := range f.set.Own {
-		if own.Malformed != "" {
-			return false
-		}
 	}
 	for i := range f.next.Leases {
 		if !f.next.Leases[i].State.Healthy() {

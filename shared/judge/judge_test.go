@@ -2,6 +2,7 @@ package judge
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,7 +61,7 @@ func TestNext_OneFault(t *testing.T) {
 	}
 	tests := []struct {
 		name   string
-		break_ func(*world)
+		spoil  func(*world)
 		hint   netstate.Hint
 		want   outcome
 		advice string // part of the first command
@@ -255,7 +256,7 @@ func TestNext_OneFault(t *testing.T) {
 					}
 					w.later(time.Hour).hints = []netstate.Hint{tt.hint}
 				}
-				tt.break_(w)
+				tt.spoil(w)
 				got, _ := Next(opts, prev, w.input())
 				if diff := cmp.Diff(map[string]outcome{subnet: want}, bad(got)); diff != "" {
 					t.Errorf("bad leases (-want +got):\n%s", diff)
@@ -339,7 +340,7 @@ func TestNext_FlapIPv6(t *testing.T) {
 			t.Errorf("%s is %s", l.Lease, l.State)
 		case l.Family == ip6 && (l.State != verdict.LinkDown || l.Effect != verdict.Leaking || l.Cause != verdict.CauseLinkDown):
 			t.Errorf("%s: %+v", l.Lease, l)
-		case l.Family == ip6 && l.Advice[0].Command != "ip address add fd00:10:a::/128 dev flannel-v6.1":
+		case l.Family == ip6 && l.Advice[0].Command != "ip address replace fd00:10:a::/128 dev flannel-v6.1":
 			t.Errorf("first advice %q", l.Advice[0].Command)
 		}
 	}
@@ -347,10 +348,10 @@ func TestNext_FlapIPv6(t *testing.T) {
 
 func TestNext_Device(t *testing.T) {
 	tests := []struct {
-		name   string
-		break_ func(*world)
-		hints  []netstate.Hint
-		want   outcome
+		name  string
+		spoil func(*world)
+		hints []netstate.Hint
+		want  outcome
 	}{
 		{
 			"deleted",
@@ -397,11 +398,106 @@ func TestNext_Device(t *testing.T) {
 			w := newWorld(3, ip4)
 			s, _ := Next(opts, nil, w.input())
 			w.later(time.Hour)
-			tt.break_(w)
+			tt.spoil(w)
 			s, _ = Next(opts, s, w.input())
 			for _, l := range s.Leases {
 				if got := (outcome{l.State, l.Effect, l.Cause, l.Partial}); got != tt.want {
 					t.Errorf("%s: %+v, want %+v", l.Lease, got, tt.want)
+				}
+			}
+		})
+	}
+}
+
+// TestNext_Cause names the cause by the hints as the kernel sends them; that it
+// sends them so is shown on a real one (deploy/lab/e2e/testdata/rows.txt).
+func TestNext_Cause(t *testing.T) {
+	const subnet4, subnet6 = "10.100.21.0/24", "fd00:10:15::/64"
+	pfx := netip.MustParsePrefix
+	down := func(name string, index int) netstate.Hint {
+		return netstate.Hint{At: t0, Kind: netstate.LinkChanged, Device: name, Index: index}
+	}
+	deleted := func(name string, index int) netstate.Hint {
+		return netstate.Hint{At: t0, Kind: netstate.LinkDeleted, Device: name, Index: index}
+	}
+	route6 := netstate.Hint{At: t0, Kind: netstate.RouteDeleted, Family: ip6, Prefix: pfx(subnet6), Table: 254, Device: "flannel-v6.1", Index: ifVX6}
+	addr6 := netstate.Hint{At: t0, Kind: netstate.AddrDeleted, Family: ip6, Prefix: pfx("fd00:10:a::/128"), Device: "flannel-v6.1", Index: ifVX6}
+	without := func(subnet string) func(*world) {
+		return func(w *world) {
+			w.routes = remove(w.routes, func(r netstate.Route) bool { return r.Dst == pfx(subnet) })
+		}
+	}
+	lost := func(dev int) func(*world) { // its addresses, routes and neighbors
+		return func(w *world) {
+			w.routes = remove(w.routes, func(r netstate.Route) bool { return r.Device == dev })
+			w.neighbors = remove(w.neighbors, func(n netstate.Neighbor) bool { return n.Device == dev })
+			w.addrs = remove(w.addrs, func(a netstate.Addr) bool { return a.Device == dev })
+		}
+	}
+	gone := func(dev int) func(*world) {
+		return func(w *world) {
+			lost(dev)(w)
+			w.links = remove(w.links, func(l netstate.Link) bool { return l.Index == dev })
+		}
+	}
+	otherGateway := func(w *world) {
+		for i := range w.routes {
+			if w.routes[i].Dst == pfx(subnet4) {
+				w.routes[i].Gateway = netip.MustParseAddr("10.100.20.0")
+			}
+		}
+	}
+	tests := []struct {
+		name   string
+		subnet string
+		spoil  func(*world)
+		hints  []netstate.Hint
+		state  verdict.State
+		want   verdict.Cause
+	}{
+		{"a device that is deleted is set down first", subnet4, gone(ifVX4),
+			[]netstate.Hint{down("flannel.1", ifVX4), deleted("flannel.1", ifVX4)}, verdict.LinkDown, verdict.LinkDeleted},
+		{"with IPv6 routes announced in between", subnet6, gone(ifVX6),
+			[]netstate.Hint{down("flannel-v6.1", ifVX6), route6, addr6, deleted("flannel-v6.1", ifVX6)}, verdict.LinkDown, verdict.LinkDeleted},
+		{"a next-hop object is replaced", subnet4, otherGateway,
+			[]netstate.Hint{{At: t0, Kind: netstate.NextHopChanged, Index: ifVX4, PortID: 7}}, verdict.WrongGateway, verdict.Replaced},
+		{"a device is made anew, and is not up yet", subnet4, func(w *world) { w.flap(ip4) },
+			[]netstate.Hint{deleted("flannel.1", ifVX4), {At: t0, Kind: netstate.LinkAdded, Device: "flannel.1", Index: 9}, {At: t0, Kind: netstate.LinkChanged, Device: "flannel.1", Index: 9, Up: true}},
+			verdict.Missing, verdict.LinkDeleted},
+		{"what was put somewhere meanwhile took no route away", subnet4, without(subnet4),
+			[]netstate.Hint{
+				{At: t0, Kind: netstate.NextHopChanged, PortID: 7},
+				{At: t0, Kind: netstate.RouteAdded, Family: ip4, Prefix: pfx("10.0.0.0/8"), PortID: 7},
+				{At: t0, Kind: netstate.RouteDeleted, Family: ip4, Prefix: pfx(subnet4), PortID: 7},
+			}, verdict.Missing, verdict.Deleted},
+		{"a next-hop object is deleted", subnet4, without(subnet4),
+			[]netstate.Hint{{At: t0, Kind: netstate.NextHopDeleted, PortID: 7}}, verdict.Missing, verdict.NextHopRemoved},
+		{"another device takes a leg of the route with it", subnet4, without(subnet4),
+			[]netstate.Hint{down("tun0", ifVPN), deleted("tun0", ifVPN)}, verdict.Missing, verdict.LinkDeleted},
+		{"the device of a direct route is set down", subnet4, without(subnet4),
+			[]netstate.Hint{down("ens33", ifEth)}, verdict.Missing, verdict.CauseLinkDown},
+		{"the same, and IPv6 announces it", subnet6, without(subnet6),
+			[]netstate.Hint{down("ens33", ifEth), route6, {At: t0, Kind: netstate.AddrDeleted, Family: ip6, Index: ifEth}}, verdict.Missing, verdict.CauseLinkDown},
+		{"disable_ipv6", subnet6, lost(ifVX6), []netstate.Hint{route6, addr6}, verdict.LinkDown, verdict.SysctlChanged},
+		{"disable_ipv6, many leases: the routes' events were dropped", subnet6, lost(ifVX6), []netstate.Hint{addr6}, verdict.LinkDown, verdict.AddressRemoved},
+		{"an MTU below IPv6's", subnet6, lost(ifVX6),
+			[]netstate.Hint{{At: t0, Kind: netstate.LinkChanged, Device: "flannel-v6.1", Index: ifVX6, Up: true}, route6, addr6}, verdict.LinkDown, verdict.AddressRemoved},
+		{"a lifetime ends", subnet6, without(subnet6), []netstate.Hint{route6}, verdict.Missing, verdict.Expired},
+		{"a rule sends nothing to main anymore", subnet4, func(w *world) {
+			w.rules = remove(w.rules, func(r netstate.Rule) bool { return r.Table == 254 && r.Family == ip4 })
+		}, []netstate.Hint{{At: t0, Kind: netstate.RuleDeleted, Family: ip4, PortID: 7}}, verdict.Missing, verdict.RuleChanged},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(3, ip4, ip6)
+			s, _ := Next(opts, nil, w.input())
+			w.later(time.Hour)
+			tt.spoil(w)
+			w.hints = tt.hints
+			s, _ = Next(opts, s, w.input())
+			for _, l := range s.Leases {
+				if l.Lease == pfx(tt.subnet) && (l.State != tt.state || l.Cause != tt.want) {
+					t.Errorf("%s because of %s, want %s because of %s", l.State, l.Cause, tt.state, tt.want)
 				}
 			}
 		})
@@ -572,10 +668,10 @@ func TestNext_Conflict(t *testing.T) {
 
 func TestNext_OtherStates(t *testing.T) {
 	tests := []struct {
-		name   string
-		break_ func(*world, *lease.Lease)
-		want   outcome
-		well   bool
+		name  string
+		spoil func(*world, *lease.Lease)
+		want  outcome
+		well  bool
 	}{
 		{"malformed", func(_ *world, l *lease.Lease) { l.Malformed = "x" }, outcome{verdict.Unknown, verdict.EffectUnknown, "", false}, false},
 		{"another backend", func(_ *world, l *lease.Lease) { l.BackendType = "host-gw" }, outcome{verdict.Unsupported, verdict.EffectUnknown, "", false}, true},
@@ -584,7 +680,7 @@ func TestNext_OtherStates(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(2, ip4)
-			tt.break_(w, &w.peers[0])
+			tt.spoil(w, &w.peers[0])
 			s, _ := Next(opts, nil, w.input())
 			if diff := cmp.Diff(map[string]outcome{"10.100.20.0/24": tt.want}, bad(s)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -602,10 +698,79 @@ func TestNext_LeftOver(t *testing.T) {
 	w.flap(ip4)
 	w.links = remove(w.links, func(l netstate.Link) bool { return l.Index == ifVX4 })
 	w.addrs = remove(w.addrs, func(a netstate.Addr) bool { return a.Device == ifVX4 })
-	w.routes = append(w.routes, route("10.96.0.0/12", "", ifVPN, 254))
+	other := *w
+	w.routes = append(w.routes, route("10.100.20.0/24", "", ifVPN, 254), route("10.100.21.0/26", "192.168.1.77", ifEth, 254))
 	s, _ := Next(opts, nil, w.input())
 	if s.Summary.States[verdict.Unsupported] != 2 || !s.Healthy {
 		t.Errorf("states %v, healthy %v", s.Summary.States, s.Healthy)
+	}
+	t.Run("a wide route proves nothing", func(t *testing.T) {
+		w := other
+		w.routes = append(slices.Clone(w.routes), route("10.0.0.0/8", "192.168.1.77", ifEth, 254))
+		s, _ := Next(opts, nil, w.input())
+		if s.Summary.States[verdict.LinkDown] != 2 || s.Healthy {
+			t.Errorf("states %v, healthy %v", s.Summary.States, s.Healthy)
+		}
+	})
+	t.Run("nor any route where flannel was seen at work", func(t *testing.T) {
+		before, _ := Next(opts, nil, newWorld(2, ip4).input())
+		s, _ := Next(opts, before, w.later(time.Hour).input())
+		if s.Summary.States[verdict.LinkDown] != 2 || s.Healthy {
+			t.Errorf("states %v, healthy %v", s.Summary.States, s.Healthy)
+		}
+	})
+}
+
+// A backend that this version cannot check is not healthy, since nothing is known.
+func TestNext_UncheckedBackend(t *testing.T) {
+	w := newWorld(2, ip4)
+	for i := range w.peers {
+		w.peers[i].BackendType = "host-gw"
+	}
+	w.own[0].BackendType = "host-gw"
+	s, _ := Next(opts, nil, w.input())
+	if s.Summary.States[verdict.Unknown] != 2 || s.Healthy {
+		t.Errorf("states %v, healthy %v", s.Summary.States, s.Healthy)
+	}
+}
+
+// The kernel cannot be read for a moment: the incident goes on after it.
+func TestNext_IncidentSurvivesUnknown(t *testing.T) {
+	w := newWorld(2, ip4)
+	s, _ := Next(opts, nil, w.input())
+	w.later(time.Hour).flap(ip4)
+	s, _ = Next(opts, s, w.input())
+	want := s.Incidents
+	w.hints = nil
+	in := w.later(time.Second).input()
+	in.State.Complete = false
+	s, _ = Next(opts, s, in)
+	if s.Summary.States[verdict.Unknown] != 2 {
+		t.Fatalf("states %v", s.Summary.States)
+	}
+	s, _ = Next(opts, s, w.later(time.Second).input())
+	if diff := cmp.Diff(want, s.Incidents, comparable...); diff != "" || s.Leases[0].Cause != verdict.CauseLinkDown {
+		t.Errorf("cause %s, incidents (-want +got):\n%s", s.Leases[0].Cause, diff)
+	}
+}
+
+// With several next hops the device of the first says nothing.
+func TestNext_MultipathUnderlay(t *testing.T) {
+	for name, tt := range map[string]struct {
+		linkDown bool
+		want     verdict.State
+	}{"one hop without carrier": {false, verdict.OK}, "all hops": {true, verdict.UnderlayDown}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(1, ip4)
+			w.link(ifVPN).LowerUp = false
+			w.routes = append(w.routes, netstate.Route{
+				Table: 254, Dst: netip.PrefixFrom(w.peers[0].PublicIP, 32), Type: netstate.Unicast, Device: ifVPN, Multipath: true, LinkDown: tt.linkDown,
+			})
+			s, _ := Next(opts, nil, w.input())
+			if s.Leases[0].State != tt.want {
+				t.Errorf("%s, want %s", s.Leases[0].State, tt.want)
+			}
+		})
 	}
 }
 
@@ -660,10 +825,10 @@ func slicesIndexPeer(w *world, subnet netip.Prefix) int {
 
 func TestNext_NodeProblems(t *testing.T) {
 	tests := []struct {
-		name   string
-		break_ func(*world)
-		want   verdict.NodeProblem
-		well   bool
+		name  string
+		spoil func(*world)
+		want  verdict.NodeProblem
+		well  bool
 	}{
 		{"own MAC changed", func(w *world) { w.link(ifVX4).MAC = mac(ip4, 700) }, verdict.DeviceMAC, false},
 		{"other tunnel address", func(w *world) { w.link(ifVX4).VXLAN.Local = netip.MustParseAddr("192.168.1.99") }, verdict.DeviceLocal, false},
@@ -676,8 +841,19 @@ func TestNext_NodeProblems(t *testing.T) {
 			}
 		}, verdict.DeviceAddress, false},
 		{"stale route for the own subnet", func(w *world) {
-			w.routes = append(w.routes, netstate.Route{Table: 254, Dst: w.own[0].Subnet, Type: netstate.Unicast, Device: ifVX4, Gateway: w.own[0].Subnet.Addr()})
+			stale := netstate.Route{Table: 254, Dst: w.own[0].Subnet, Type: netstate.Unicast, Device: ifVX4, Gateway: w.own[0].Subnet.Addr()}
+			w.routes = append([]netstate.Route{stale}, w.routes...) // before cni0's, as it was there first
 		}, verdict.OwnSubnetShadowed, false},
+		{"stale route for a part of the own subnet", func(w *world) {
+			w.routes = append(w.routes, netstate.Route{
+				Table: 254, Dst: netip.MustParsePrefix("10.100.10.128/25"), Type: netstate.Unicast, Device: ifVX4, Gateway: netip.MustParseAddr("10.100.10.128"),
+			})
+		}, verdict.OwnSubnetShadowed, false},
+		{"a route for the own subnet that loses", func(w *world) {
+			r := route(w.own[0].Subnet.String(), "192.168.1.77", ifEth, 254)
+			r.Priority = 5000
+			w.routes = append(w.routes, r)
+		}, "", true},
 		{"blackhole for the own subnet is flannel's", func(w *world) {
 			w.routes = append(w.routes, netstate.Route{Table: 254, Dst: w.own[0].Subnet, Type: netstate.Blackhole})
 		}, "", true},
@@ -685,7 +861,7 @@ func TestNext_NodeProblems(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(2, ip4)
-			tt.break_(w)
+			tt.spoil(w)
 			s, _ := Next(opts, nil, w.input())
 			var got []verdict.NodeProblem
 			for _, p := range s.NodeProblems {
@@ -725,5 +901,89 @@ func TestNext_Forwarding(t *testing.T) {
 				t.Errorf("node problems %+v, healthy %v", s.NodeProblems, s.Healthy)
 			}
 		})
+	}
+}
+
+// Without its own lease a node is never healthy, and says why.
+func TestNext_OwnLease(t *testing.T) {
+	for name, tt := range map[string]struct {
+		spoil func(*lease.Set)
+		says  string
+	}{
+		"unknown":   {func(s *lease.Set) { s.Own = nil }, "--node-name"},
+		"skipped":   {func(s *lease.Set) { s.Own, s.Skipped = nil, []lease.Skipped{{Node: "self", Reason: "no annotation"}} }, "no annotation"},
+		"malformed": {func(s *lease.Set) { s.Own[0].Malformed = "public-ip is \"x\"" }, "public-ip"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(2, ip4)
+			in := w.input()
+			tt.spoil(in.Set)
+			s, _ := Next(opts, nil, in)
+			if s.Healthy || !s.Complete || !strings.Contains(s.Sources[0].Problem, tt.says) {
+				t.Errorf("healthy %v, complete %v, problem %q", s.Healthy, s.Complete, s.Sources[0].Problem)
+			}
+		})
+	}
+}
+
+// IPv6 does not say in a lookup whether it forwards: the setting of all devices
+// decides, unless a device is told to forward all the same.
+func TestNext_ForwardingIPv6(t *testing.T) {
+	for name, tt := range map[string]struct {
+		all, cni netstate.NetConf
+		pods     bool // cni0 is there: the kernel was asked for a pod
+		want     int
+	}{
+		"on":                {all: netstate.NetConf{Forwarding: true}, pods: true},
+		"off":               {cni: netstate.NetConf{Forwarding: true}, pods: true, want: 1},
+		"off without pods":  {},
+		"off, forced again": {cni: netstate.NetConf{ForceForwarding: true}, pods: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(2, ip6)
+			tt.all.Family, tt.all.Device = ip6, netstate.NetConfAll
+			tt.cni.Family, tt.cni.Device = ip6, ifCNI
+			w.netconf = []netstate.NetConf{tt.all, tt.cni}
+			in := w.input()
+			if tt.pods {
+				q := netstate.Query{Dst: expect.PodAddress(w.peers[0].Subnet), Src: expect.PodAddress(w.own[0].Subnet), IIF: ifCNI}
+				in.State.Lookups = append(in.State.Lookups, netstate.Lookup{Query: q, Route: in.State.RoutesTo(w.peers[0].Subnet)[0]})
+				in.State.Sort()
+			}
+			s, _ := Next(opts, nil, in)
+			if len(s.NodeProblems) != tt.want || s.Healthy != (tt.want == 0) {
+				t.Errorf("node problems %+v, healthy %v; want %d", s.NodeProblems, s.Healthy, tt.want)
+			}
+			for _, p := range s.NodeProblems {
+				if p.Problem != verdict.ForwardingOff || p.Advice[0].Command != "sysctl -w net.ipv6.conf.all.forwarding=1" {
+					t.Errorf("%+v", p)
+				}
+			}
+		})
+	}
+}
+
+// A side that nobody hears of any more says nothing about now.
+func TestNext_Silence(t *testing.T) {
+	o := opts
+	o.MaxSilence = 5 * time.Minute
+	w := newWorld(2, ip4)
+	in := w.input()
+	s, wake := Next(o, nil, in)
+	if !s.Healthy || !wake.Equal(t0.Add(o.MaxSilence)) {
+		t.Fatalf("healthy %v, wake %s", s.Healthy, wake)
+	}
+	leases, state := in, in
+	fresh := *in.State
+	fresh.At = wake
+	leases.State, leases.Now = &fresh, wake
+	if s, _ := Next(o, s, leases); s.Healthy || s.Complete || s.Sources[0].Complete || s.Summary.States[verdict.OK] != 2 {
+		t.Errorf("silent leases: healthy %v, complete %v, states %v", s.Healthy, s.Complete, s.Summary.States)
+	}
+	set := *in.Set
+	set.Synced = wake
+	state.Set, state.Now = &set, wake
+	if s, _ := Next(o, s, state); s.Healthy || s.Complete || s.Sources[1].Complete || s.Summary.States[verdict.Unknown] != 2 {
+		t.Errorf("silent kernel: healthy %v, complete %v, states %v", s.Healthy, s.Complete, s.Summary.States)
 	}
 }

@@ -16,7 +16,7 @@ import (
 // What an ok lease proves, and what it does not.
 var (
 	checked   = []string{"device", "route", "lookup plain and from the flannel address", "neighbor", "fdb", "lookup of the public IP"}
-	unchecked = []string{"firewall", "the path between the nodes", "the peer's own side", "MTU"}
+	unchecked = []string{"firewall", "rules on the input device or a mark", "the path between the nodes", "the peer's own side", "MTU"}
 )
 
 // finding is the outcome for one lease, before its history is added.
@@ -33,7 +33,7 @@ type finding struct {
 // was known of it before; of a new one only Changed and Cause are set.
 func Lease(prev wire.Lease, chain expect.Chain, e evidence, now time.Time, opts Options) wire.Lease {
 	l := chain.Lease
-	found := find(chain, &e)
+	found := find(chain, &e, prev.State)
 	next := wire.Lease{
 		Lease: l.Subnet, Family: l.Family, Peer: l.Peer,
 		PublicIP: l.PublicIP, Backend: l.BackendType, VNI: l.VNI, MAC: l.MAC,
@@ -67,19 +67,21 @@ func mayPend(s verdict.State, l lease.Lease, e *evidence) bool {
 }
 
 // find tries the states in the order of the vocabulary.
-func find(chain expect.Chain, e *evidence) finding {
+func find(chain expect.Chain, e *evidence, was verdict.State) finding {
 	l := chain.Lease
 	switch {
 	case l.Malformed != "":
 		return finding{state: verdict.Unknown, effect: verdict.EffectUnknown, reason: l.Malformed}
 	case chain.Unsupported != "":
 		return finding{state: verdict.Unsupported, effect: verdict.EffectUnknown, reason: chain.Unsupported}
+	case chain.Unknown != "":
+		return finding{state: verdict.Unknown, effect: verdict.EffectUnknown, reason: chain.Unknown}
 	case !e.complete:
 		return finding{state: verdict.Unknown, effect: verdict.EffectUnknown, reason: cmpOr(e.problem, "the kernel was not read yet")}
 	case !e.read:
 		return finding{state: verdict.Unknown, effect: verdict.EffectUnknown, reason: "the kernel was not yet asked about this lease"}
 	}
-	p := path{chain: chain, e: e}
+	p := path{chain: chain, e: e, was: was}
 	p.choose()
 	f := p.find()
 	f.present = p.present()
@@ -99,14 +101,19 @@ func find(chain expect.Chain, e *evidence) finding {
 type path struct {
 	chain expect.Chain
 	e     *evidence
-	form  expect.Form // the accepted form that the kernel has, else the first
+	form  expect.Form // the accepted form that the kernel has, else the one that flannel would choose
+	was   verdict.State
 }
 
-// choose picks the accepted form that the kernel takes, or has a route for;
-// the tunnel form if none.
+// choose picks the accepted form that the kernel takes, or has a route for; if
+// there is none, what flannel would choose now: the direct form, where that is
+// its first, needs a peer on the same link.
 func (p *path) choose() {
 	forms := p.chain.Forms
 	p.form = forms[0]
+	if !p.form.Tunnel && (p.e.underlay.Errno != 0 || p.e.underlay.Route.Gateway.IsValid()) {
+		p.form = p.chain.Tunnel()
+	}
 	for _, f := range forms {
 		if p.matches(f, p.e.out) && p.matches(f, p.e.from) {
 			p.form = f
@@ -147,11 +154,30 @@ func (p *path) candidates() []netstate.Route {
 	var c []netstate.Route
 	for _, r := range p.e.exact {
 		switch r.Table {
-		case netstate.TableMain, netstate.TableDefault, p.e.out.Route.Table, p.e.from.Route.Table:
+		case p.e.out.Route.Table, p.e.from.Route.Table:
 			c = append(c, r)
+		case netstate.TableMain, netstate.TableDefault:
+			if p.consulted(r.Table) {
+				c = append(c, r)
+			}
 		}
 	}
 	return c
+}
+
+// consulted reports whether a rule leads to the table; a kernel without rules
+// consults main and default.
+func (p *path) consulted(table uint32) bool {
+	any := false
+	for _, r := range p.e.state.Rules {
+		if r.Family != p.chain.Lease.Family {
+			continue
+		}
+		if any = true; r.Table == table {
+			return true
+		}
+	}
+	return !any
 }
 
 func (p *path) present() bool {
@@ -166,31 +192,16 @@ func (p *path) find() finding {
 	if p.form.Tunnel && (!e.present || !e.device.Up || !e.addressed) {
 		return p.linkDown(f)
 	}
-	candidates := p.candidates()
-	best, ok := p.best(candidates)
-	switch {
-	case !onPath && len(candidates) == 0:
-		f.state = verdict.Missing
-		return f
-	case slices.ContainsFunc(candidates, func(r netstate.Route) bool { return r.Dead && p.isForm(p.form, r) }):
-		f.state, f.reason = verdict.LinkDown, "the route's device has no carrier and the kernel skips the route"
-		return f
-	case e.out.Discarded() || ok && best.Type.Discards():
-		f.state = verdict.Blackholed
-		f.partial = slices.ContainsFunc(e.inside, func(r netstate.Route) bool { return r.Type.Discards() })
-		return f
-	case p.diverted(e.out) || p.diverted(e.from):
-		f.state = verdict.Diverted
-		return f
-	case !p.present():
-		f.state = verdict.WrongGateway
-		if best.Device != p.e.device.Index {
-			f.state = verdict.WrongDevice
+	if state, ok := p.route(onPath); !ok {
+		f.state = state
+		switch state {
+		case verdict.LinkDown:
+			f.reason = "the route's device has no carrier and the kernel skips the route"
+		case verdict.Blackholed:
+			f.partial = slices.ContainsFunc(e.inside, func(r netstate.Route) bool { return r.Type.Discards() })
+		case verdict.Shadowed:
+			f.partial = inside(e.out, subnet) || inside(e.from, subnet)
 		}
-		return f
-	case !onPath:
-		f.state = verdict.Shadowed
-		f.partial = inside(e.out, subnet) || inside(e.from, subnet)
 		return f
 	}
 	if worst, shadowed := p.shadow(); shadowed {
@@ -208,10 +219,34 @@ func (p *path) find() finding {
 	return f
 }
 
+// route holds the routes for the subnet, and what the lookups took, against the
+// form. onPath: both lookups took it.
+func (p *path) route(onPath bool) (verdict.State, bool) {
+	candidates := p.candidates()
+	best, found := p.best(candidates)
+	switch {
+	case !onPath && !found:
+		return verdict.Missing, false
+	case slices.ContainsFunc(candidates, func(r netstate.Route) bool { return r.Dead && p.isForm(p.form, r) }):
+		return verdict.LinkDown, false
+	case p.e.out.Discarded() || best.Type.Discards():
+		return verdict.Blackholed, false
+	case p.diverted(p.e.out) || p.diverted(p.e.from):
+		return verdict.Diverted, false
+	case !p.present() && best.Device != p.e.device.Index:
+		return verdict.WrongDevice, false
+	case !p.present():
+		return verdict.WrongGateway, false
+	case !onPath:
+		return verdict.Shadowed, false
+	}
+	return "", true
+}
+
 func (p *path) linkDown(f finding) finding {
 	e := p.e
 	name := expect.DeviceName(p.chain.Lease.Family, p.chain.VNI)
-	if !e.anyDevice && e.out.Errno == 0 && e.out.Route.Dst.Bits() > 0 {
+	if !e.anyDevice && p.leftOver() {
 		return finding{
 			state: verdict.Unsupported, effect: verdict.EffectUnknown,
 			reason: "this node has no flannel device and another network's route for the subnet: the lease looks left over from flannel",
@@ -227,6 +262,17 @@ func (p *path) linkDown(f finding) finding {
 		f.reason = fmt.Sprintf("%s has no %s address", e.device.Name, p.chain.Lease.Family)
 	}
 	return f
+}
+
+// leftOver: the lease looks like what flannel left behind when the cluster moved
+// to another network, which routes the subnet now. Not on a node where the lease
+// was ever judged: there the device has just gone.
+func (p *path) leftOver() bool {
+	switch p.was {
+	case "", verdict.Unknown, verdict.Unsupported:
+		return p.e.out.Errno == 0 && p.e.out.Route.Dst.Bits() >= p.chain.Lease.Subnet.Bits()
+	}
+	return false
 }
 
 // best is the route for exactly the subnet that wins: the one that the kernel
@@ -286,7 +332,7 @@ func (p *path) encapsulation() (verdict.State, bool) {
 	if len(p.e.fdb) == 0 {
 		return verdict.FDBMissing, false
 	}
-	if !slices.ContainsFunc(p.e.fdb, p.rightFDB) || len(p.e.fdb) > 1 {
+	if !slices.ContainsFunc(p.e.fdb, p.rightFDB) {
 		return verdict.FDBWrong, false
 	}
 	return "", true
@@ -307,7 +353,9 @@ func (p *path) underlay() string {
 		return fmt.Sprintf("the peer's public IP %s is %s on this node", ip, u.Route.Type)
 	case p.e.isFlannel(u.Route.Device):
 		return fmt.Sprintf("the path to the peer's public IP %s loops into %s", ip, p.e.state.LinkName(u.Route.Device))
-	case !p.e.lower.LowerUp:
+	case u.Route.Multipath && (u.Route.Dead || u.Route.LinkDown): // every hop is
+		return fmt.Sprintf("no next hop to the peer's public IP %s has a carrier", ip)
+	case !u.Route.Multipath && !p.e.lower.LowerUp:
 		return fmt.Sprintf("%s, the device to the peer's public IP %s, has no carrier", cmpOr(p.e.lower.Name, "the device"), ip)
 	}
 	return ""

@@ -19,6 +19,7 @@ func (f *fold) nodeProblems() {
 	if !f.state.Complete || f.next.Backend != "vxlan" {
 		return
 	}
+	f.next.NodeJudged = f.set.OwnProblem() == ""
 	for _, own := range f.set.Own {
 		if own.Malformed != "" {
 			continue
@@ -49,19 +50,25 @@ func (f *fold) device(own lease.Lease, link netstate.Link) {
 		f.problem(wire.NodeProblem{Problem: problem, Family: own.Family, Device: link.Name, Message: message, Advice: advice})
 	}
 	if !own.MAC.IsZero() && own.MAC != link.MAC {
-		at(verdict.DeviceMAC, fmt.Sprintf("%s has the MAC %s, but this node published %s: what peers send to it is dropped", link.Name, link.MAC, own.MAC),
-			wire.Advice{Command: mend.Step{Verb: mend.LinkAddress, Device: link.Name, MAC: own.MAC}.String(),
-				Why: "removes the neighbors of the device as well: what is then missing is shown next"}, restart)
+		at(verdict.DeviceMAC,
+			fmt.Sprintf("%s has the MAC %s, but this node published %s: what peers send to it is dropped", link.Name, link.MAC, own.MAC),
+			wire.Advice{
+				Command: mend.Step{Verb: mend.LinkAddress, Device: link.Name, MAC: own.MAC}.String(),
+				Why:     "removes the neighbors of the device as well: what is then missing is shown next",
+			}, restart)
 	}
 	if port := f.opts.Flannel.Port; port != 0 && link.VXLAN.Port != port {
 		at(verdict.DevicePort, fmt.Sprintf("%s uses UDP port %d, flannel is configured for %d", link.Name, link.VXLAN.Port, port), restart)
 	}
-	if local := link.VXLAN.Local; local.IsValid() && own.PublicIP.IsValid() && !own.PublicIPOverwritten && local != own.PublicIP {
-		at(verdict.DeviceLocal, fmt.Sprintf("%s sends from %s, but this node published %s", link.Name, local, own.PublicIP), restart)
+	if local := link.VXLAN.Local; local.IsValid() && !f.isOwn(local) {
+		at(verdict.DeviceLocal,
+			fmt.Sprintf("%s sends from %s, which this node does not have any more: the kernel drops what it encapsulates", link.Name, local),
+			restart)
 	}
-	if want := netip.PrefixFrom(own.Subnet.Addr(), own.Family.Bits()); link.Up && own.Subnet.IsValid() && !f.hasAddr(link.Index, want.Addr()) {
+	want := netip.PrefixFrom(own.Subnet.Addr(), own.Family.Bits())
+	if link.Up && want.IsValid() && !f.hasAddr(link.Index, want.Addr()) {
 		at(verdict.DeviceAddress, fmt.Sprintf("%s does not have the address %s", link.Name, want),
-			wire.Advice{Command: mend.Step{Verb: mend.AddressAdd, Prefix: want, Device: link.Name}.String()}, restart)
+			wire.Advice{Command: mend.Step{Verb: mend.AddressReplace, Prefix: want, Device: link.Name}.String()}, restart)
 	}
 	lower, ok := f.state.Link(link.Lower)
 	if ok && link.MTU > lower.MTU-vxlanOverhead {
@@ -84,10 +91,18 @@ func (f *fold) hasAddr(device int, a netip.Addr) bool {
 	return false
 }
 
-// deviceVNI: the device is missing, but another vxlan device bears flannel's
-// name or the node's own flannel address.
+// isOwn reports whether any device of this node has the address.
+func (f *fold) isOwn(a netip.Addr) bool {
+	return slices.ContainsFunc(f.state.Addrs, func(own netstate.Addr) bool { return own.Prefix.Addr() == a })
+}
+
+// deviceVNI: the device is missing, but another vxlan device has the node's own
+// flannel address.
 func (f *fold) deviceVNI(own lease.Lease) {
 	for _, link := range f.state.Links {
+		if own.VNI == 0 {
+			return // flannel before v0.14 published none
+		}
 		if link.Kind != "vxlan" || !f.hasAddr(link.Index, own.Subnet.Addr()) || link.VXLAN.VNI == own.VNI {
 			continue
 		}
@@ -102,11 +117,18 @@ func (f *fold) deviceVNI(own lease.Lease) {
 // ownSubnet: a route for the own subnet that leads off the node takes the
 // node's pods away from it. cni0's connected route and a blackhole are normal.
 func (f *fold) ownSubnet(own lease.Lease) {
-	for _, r := range f.state.RoutesTo(own.Subnet) {
-		if r.Type != netstate.Unicast || r.Table == netstate.TableLocal || !r.Gateway.IsValid() && !f.view.isFlannel(r.Device) {
+	exact := f.state.RoutesTo(own.Subnet)
+	for _, r := range slices.Concat(exact, f.state.RoutesInside(own.Subnet)) {
+		if r.Type != netstate.Unicast || r.Table != netstate.TableMain || r.Protocol == protocolKernel {
 			continue
 		}
-		s := mend.Step{Verb: mend.RouteDelete, Type: r.Type, Prefix: r.Dst, Gateway: r.Gateway, Device: f.state.LinkName(r.Device), Table: r.Table, Priority: r.Priority}
+		if !r.Gateway.IsValid() && !f.view.isFlannel(r.Device) {
+			continue
+		}
+		if r.Dst == own.Subnet && outranked(r, exact) {
+			continue
+		}
+		s := deletion(r, f.state.LinkName(r.Device))
 		f.problem(wire.NodeProblem{
 			Problem: verdict.OwnSubnetShadowed, Family: own.Family, Device: s.Device,
 			Message: fmt.Sprintf("the route %s leads this node's own subnet away from it", mend.RouteText(s)),
@@ -115,9 +137,28 @@ func (f *fold) ownSubnet(own lease.Lease) {
 	}
 }
 
+// protocolKernel marks the routes that come with an address (RTPROT_KERNEL), as
+// that of flannel-v6.1 for its own.
+const protocolKernel = 2
+
+// outranked reports whether another route for the same destination wins over r:
+// of those in one table the one with the lowest metric does, and the first of several.
+func outranked(r netstate.Route, exact []netstate.Route) bool {
+	for _, o := range exact {
+		if o == r {
+			return false
+		}
+		if o.Table == r.Table && o.Priority <= r.Priority {
+			return true
+		}
+	}
+	return false
+}
+
 // forwarding asks why a packet from a pod would not be forwarded although the
-// node's own would go: the lookup as from a pod (I) fails alone, and the
-// device settings confirm it.
+// node's own would go: the lookup as from a pod (I) fails alone, and the device
+// settings confirm it. IPv6 forwards after its lookup, which therefore shows
+// nothing: there the setting alone tells.
 func (f *fold) forwarding(own lease.Lease) {
 	cni := slices.IndexFunc(f.state.Links, func(l netstate.Link) bool { return l.Name == "cni0" })
 	link, ok := f.view.device(own.Family)
@@ -129,33 +170,51 @@ func (f *fold) forwarding(own lease.Lease) {
 		l := &f.next.Leases[i]
 		pod, src := expect.PodAddress(l.Lease), expect.PodAddress(own.Subnet)
 		in, asked := f.state.Lookup(netstate.Query{Dst: pod, Src: src, IIF: bridge.Index})
-		if !asked || l.Family != own.Family || l.State != verdict.OK || in.Errno == 0 {
+		if !asked || l.Family != own.Family {
 			continue
 		}
-		f.forwardingOff(own.Family, bridge, link)
-		return
+		if own.Family == netstate.IPv6 {
+			f.forwardingIPv6(bridge)
+			return
+		}
+		if l.State == verdict.OK && in.Errno != 0 {
+			f.forwardingIPv4(bridge, link)
+			return
+		}
 	}
 }
 
-func (f *fold) forwardingOff(family netstate.Family, bridge, flannel netstate.Link) {
-	all, _ := f.state.NetConfOf(family, netstate.NetConfAll)
+func (f *fold) forwardingIPv6(bridge netstate.Link) {
+	all, known := f.state.NetConfOf(netstate.IPv6, netstate.NetConfAll)
+	in, _ := f.state.NetConfOf(netstate.IPv6, bridge.Index)
+	if !known || all.Forwarding || in.ForceForwarding {
+		return
+	}
+	f.problem(wire.NodeProblem{
+		Problem: verdict.ForwardingOff, Family: netstate.IPv6, Device: bridge.Name,
+		Message: "forwarding is off for IPv6: the kernel does not pass packets of pods on",
+		Advice:  []wire.Advice{{Command: "sysctl -w net.ipv6.conf.all.forwarding=1"}},
+	})
+}
+
+func (f *fold) forwardingIPv4(bridge, flannel netstate.Link) {
+	all, _ := f.state.NetConfOf(netstate.IPv4, netstate.NetConfAll)
 	for _, dev := range []netstate.Link{bridge, flannel} {
-		c, ok := f.state.NetConfOf(family, dev.Index)
+		c, ok := f.state.NetConfOf(netstate.IPv4, dev.Index)
 		if !ok {
 			continue
 		}
 		if !c.Forwarding {
-			key := map[netstate.Family]string{netstate.IPv4: "ipv4", netstate.IPv6: "ipv6"}[family]
 			f.problem(wire.NodeProblem{
-				Problem: verdict.ForwardingOff, Family: family, Device: dev.Name,
+				Problem: verdict.ForwardingOff, Family: netstate.IPv4, Device: dev.Name,
 				Message: fmt.Sprintf("forwarding is off on %s: the kernel does not pass packets of pods on", dev.Name),
-				Advice:  []wire.Advice{{Command: fmt.Sprintf("sysctl -w net.%s.conf.%s.forwarding=1", key, sysctlName(dev.Name))}},
+				Advice:  []wire.Advice{{Command: fmt.Sprintf("sysctl -w net.ipv4.conf.%s.forwarding=1", sysctlName(dev.Name))}},
 			})
 		}
 		// The kernel takes the larger of the device's setting and that of all.
-		if family == netstate.IPv4 && dev.Index == bridge.Index && max(c.RPFilter, all.RPFilter) == 1 {
+		if dev.Index == bridge.Index && max(c.RPFilter, all.RPFilter) == 1 {
 			f.problem(wire.NodeProblem{
-				Problem: verdict.RPFilter, Family: family, Device: dev.Name,
+				Problem: verdict.RPFilter, Family: netstate.IPv4, Device: dev.Name,
 				Message: fmt.Sprintf("the strict reverse path filter on %s drops packets of pods", dev.Name),
 				Advice:  []wire.Advice{{Command: fmt.Sprintf("sysctl -w net.ipv4.conf.%s.rp_filter=2", sysctlName(dev.Name))}},
 			})

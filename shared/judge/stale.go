@@ -63,7 +63,7 @@ func (f *fold) unexplained(ex explained, family netstate.Family, link netstate.L
 		if !staleRoute(r, family, link.Index) || ex.covers(r.Dst) {
 			continue
 		}
-		s := mend.Step{Verb: mend.RouteDelete, Type: r.Type, Prefix: r.Dst, Gateway: r.Gateway, Device: link.Name, Table: r.Table, Priority: r.Priority}
+		s := deletion(r, link.Name)
 		add(wire.StaleRoute, mend.RouteText(s), s)
 	}
 	for _, n := range f.state.Neighbors {
@@ -84,6 +84,13 @@ func (f *fold) unexplained(ex explained, family netstate.Family, link netstate.L
 			mend.Step{Verb: mend.FDBDelete, MAC: e.MAC, Device: link.Name, Dst: e.Dst})
 	}
 	return out
+}
+
+// deletion is the step that deletes a route through a device.
+func deletion(r netstate.Route, device string) mend.Step {
+	return mend.Step{
+		Verb: mend.RouteDelete, Type: r.Type, Prefix: r.Dst, Gateway: r.Gateway, Device: device, Table: r.Table, Priority: r.Priority,
+	}
 }
 
 // staleRoute reports whether a route has the form that flannel gives its

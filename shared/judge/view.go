@@ -119,11 +119,13 @@ type evidence struct {
 	problem  string
 	read     bool // the kernel was asked about this lease
 
-	device    netstate.Link // the flannel device of the family
-	present   bool          // it is there
-	addressed bool          // it has an address of the family
-	own       netip.Addr    // the address that it must have; invalid if the own lease is not known
-	anyDevice bool          // there is a flannel device of any family
+	device  netstate.Link // the flannel device of the family
+	present bool          // it is there
+	// deviceName is its name, or the one that flannel would give it.
+	deviceName string
+	addressed  bool       // it has an address of the family
+	own        netip.Addr // the address that it must have; invalid if the own lease is not known
+	anyDevice  bool       // there is a flannel device of any family
 
 	out      netstate.Lookup   // O: plain output
 	from     netstate.Lookup   // F: from the node's own flannel address; out again where that is not known
@@ -159,6 +161,9 @@ func (v *view) evidence(c expect.Chain) evidence {
 		e.from = from
 	}
 	e.device, e.present = v.device(l.Family)
+	if e.deviceName = e.device.Name; !e.present {
+		e.deviceName = expect.DeviceName(l.Family, c.VNI)
+	}
 	if own, ok := v.set.OwnOf(l.Family); ok {
 		e.own = own.Subnet.Addr()
 	}
@@ -180,7 +185,7 @@ func (v *view) evidence(c expect.Chain) evidence {
 	under, ok := ask(l.PublicIP, netip.Addr{})
 	e.underlay, e.read = under, e.read && ok
 	e.lower, _ = v.state.Link(under.Route.Device)
-	tunnel := c.Forms[0]
+	tunnel := c.Tunnel()
 	e.neighbor, e.hasNeighbor = v.state.Neighbor(e.device.Index, tunnel.Gateway)
 	e.fdb = v.state.FDBOf(e.device.Index, tunnel.NeighborMAC)
 	return e

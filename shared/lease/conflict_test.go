@@ -22,7 +22,11 @@ func TestMarkConflicts(t *testing.T) {
 		want   []string // part of each lease's Conflict; "" none
 	}{
 		{"none", []Lease{l("a", "10.244.2.0/24", "192.168.1.57", 2), l("b", "10.244.3.0/24", "192.168.1.58", 3)}, []string{"", ""}},
-		{"one subnet", []Lease{l("a", "10.244.2.0/24", "192.168.1.57", 2), l("b", "10.244.2.0/24", "192.168.1.58", 3)}, []string{"a and b both claim the subnet", "a and b"}},
+		{"one subnet", []Lease{l("a", "10.244.2.0/24", "192.168.1.57", 2), l("b", "10.244.2.0/24", "192.168.1.58", 3)}, []string{"claim overlapping subnets", "claim overlapping subnets"}},
+		{"one subnet inside another", []Lease{l("a", "10.244.0.0/21", "192.168.1.57", 2), l("b", "10.244.2.0/24", "192.168.1.58", 3)},
+			[]string{"own subnet", "b and a claim overlapping subnets, 10.244.2.0/24 and 10.244.0.0/21"}},
+		{"one subnet inside another, apart from the own", []Lease{l("a", "10.244.8.0/21", "192.168.1.57", 2), l("b", "10.244.9.0/24", "192.168.1.58", 3)},
+			[]string{"b and a claim overlapping", "b and a claim overlapping"}},
 		{"one MAC", []Lease{l("a", "10.244.2.0/24", "192.168.1.57", 2), l("b", "10.244.3.0/24", "192.168.1.58", 2)}, []string{"VTEP MAC", "VTEP MAC"}},
 		{"one public IP is NAT or a replaced Node", []Lease{l("a", "10.244.2.0/24", "192.168.1.57", 2), l("b", "10.244.3.0/24", "192.168.1.57", 3)}, []string{"", ""}},
 		{"own subnet", []Lease{l("a", "10.244.0.0/20", "192.168.1.57", 2)}, []string{"this node's own subnet"}},

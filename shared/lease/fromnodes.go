@@ -15,7 +15,7 @@ import (
 // family. The result does not depend on the order of the nodes. Conflicts are
 // marked.
 //
-// Complete is true; Source, Synced and Generation are the caller's to set.
+// Complete is true; Source, Synced, Written and Generation are the caller's to set.
 func FromNodes(nodes []Node, opts Options) Set {
 	r := nodeReader{prefix: opts.Prefix}
 	set := Set{Self: opts.Self, Complete: true}

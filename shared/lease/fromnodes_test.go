@@ -175,6 +175,11 @@ func TestFromNodes_OnePeer(t *testing.T) {
 		{name: "a long value is shortened", families: ipv4, node: with("public-ip", strings.Repeat("ä", 100)),
 			want: change(ipv4, func(l *lease.Lease) { l.PublicIP = netip.Addr{} }), malformed: `annotation flannel.alpha.coreos.com/public-ip is "` + strings.Repeat("ä", 40) + `"... (200 bytes), which is no IPv4 address`},
 
+		{name: "a long value without any character", families: ipv4, node: with("public-ip", strings.Repeat("\x80", 100)),
+			want: change(ipv4, func(l *lease.Lease) { l.PublicIP = netip.Addr{} }), malformed: `annotation flannel.alpha.coreos.com/public-ip is ""... (100 bytes), which is no IPv4 address`},
+		{name: "the first fault is told", families: ipv4, node: with("public-ip", "x", "backend-data", "{"),
+			want: change(ipv4, func(l *lease.Lease) { noVXLAN(l); l.PublicIP = netip.Addr{} }), malformed: `annotation flannel.alpha.coreos.com/public-ip is "x", which is no IPv4 address`},
+
 		{name: "public IP overwritten", families: dual, node: with("public-ip-overwrite", "192.168.1.59"),
 			want: change(dual, func(l *lease.Lease) { l.PublicIPOverwritten = l.Family == netstate.IPv4 })},
 		{name: "an overwrite that flannel has not taken up does not count", families: ipv6, node: with("public-ipv6-overwrite", "2001:db8::60"),

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -51,6 +52,7 @@ func FuzzReadNodes(f *testing.F) {
 	f.Add([]byte(list(nodeJSON, "null", "5", `{"kind":"Node","metadata":{"name":"b","annotations":{"x":1}}}`)))
 	f.Add([]byte(nodeYAML + "---\n" + nodeYAML + "...\n"))
 	f.Add([]byte("kind: List\nitems:\n- &a {}\n- *a\n"))
+	f.Add([]byte(`{"kind":"NodeList","metadata":{"remainingItemCount":0,"continue":""},"items":[` + nodeJSON + `]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		nodes, skipped, err := lease.ReadNodes(bytes.NewReader(b))
 		again, skippedAgain, errAgain := lease.ReadNodes(bytes.NewReader(b))
@@ -66,8 +68,28 @@ func FuzzReadNodes(f *testing.F) {
 			}
 			return
 		}
+		checkPart(t, b)
 		checkSet(t, nodes, lease.Options{Self: "node-1"})
 	})
+}
+
+// checkPart checks that an accepted list in JSON is refused once it says, last
+// and so above all else in it, that it is only a part.
+func checkPart(t *testing.T, accepted []byte) {
+	t.Helper()
+	var top struct {
+		Kind string `json:"kind"`
+	}
+	if json.Unmarshal(accepted, &top) != nil || top.Kind == "Node" {
+		return
+	}
+	end := bytes.LastIndexByte(accepted, '}')
+	for _, metadata := range []string{`{"continue":"x","remainingItemCount":null}`, `{"remainingItemCount":1}`} {
+		part := slices.Concat(accepted[:end], []byte(`,"metadata":`+metadata+`}`))
+		if _, _, err := lease.ReadNodes(bytes.NewReader(part)); err == nil || !strings.Contains(err.Error(), "only a part") {
+			t.Errorf("error %v of a part: %s", err, part)
+		}
+	}
 }
 
 // checkSet checks what holds for the Set of any Nodes.
@@ -99,8 +121,8 @@ func checkSet(t *testing.T, nodes []lease.Node, opts lease.Options) {
 	}
 	for _, s := range set.Skipped {
 		accounted[s.Node] = true
-		if s.Reason == "" {
-			t.Errorf("%s is skipped without a reason", s.Node)
+		if s.Reason == "" || len(s.Reason) > 1000 {
+			t.Errorf("%s is skipped with the reason %q", s.Node, s.Reason)
 		}
 	}
 	for _, n := range nodes {
@@ -137,6 +159,9 @@ func checkLease(t *testing.T, l lease.Lease) {
 	}
 	if l.PublicIP.IsValid() && (l.PublicIP.Is4() != (l.Family == netstate.IPv4) || l.PublicIP.Zone() != "") {
 		t.Errorf("public IP %s is not a plain %s address", l.PublicIP, l.Family)
+	}
+	if len(l.Malformed) > 1000 {
+		t.Errorf("too long for a person: %s", l.Malformed)
 	}
 	if l.Malformed != "" {
 		return

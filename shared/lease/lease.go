@@ -5,6 +5,7 @@
 package lease
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -72,6 +73,9 @@ type Set struct {
 	Problem  string `json:"problem,omitempty"`
 	// Synced is when Leases were last known to be what the source holds; zero: never.
 	Synced time.Time `json:"synced,omitzero"`
+	// Written is when somebody last wrote what Leases were read from: the
+	// modification time of a file. Zero for a source that has none.
+	Written time.Time `json:"written,omitzero"`
 	// Generation grows by one each time Own, Families or Leases change; 0: never read.
 	Generation uint64 `json:"generation"`
 }
@@ -84,4 +88,37 @@ func (s *Set) OwnOf(f netstate.Family) (Lease, bool) {
 		}
 	}
 	return Lease{}, false
+}
+
+// OwnProblem says why this node's own lease is not known, for a person; "" if it is.
+func (s *Set) OwnProblem() string {
+	for _, own := range s.Own {
+		if own.Malformed != "" {
+			return fmt.Sprintf("this node's own lease cannot be used: Node %s: %s; restart flannel on this node, which writes it anew",
+				s.Self, own.Malformed)
+		}
+	}
+	if len(s.Own) > 0 {
+		return ""
+	}
+	for _, skipped := range s.Skipped {
+		if skipped.Node == s.Self {
+			return fmt.Sprintf("this node's own lease is not known: Node %s: %s; if flannel should run here, look at its pod on this node",
+				s.Self, skipped.Reason)
+		}
+	}
+	return fmt.Sprintf("this node's own Node %q is not among the %d Nodes: "+
+		"give its name, as `kubectl get nodes` prints it, with --node-name or NODE_NAME", s.Self, s.nodes())
+}
+
+// nodes returns how many Nodes the Set tells of.
+func (s *Set) nodes() int {
+	names := map[string]bool{}
+	for _, l := range s.Leases {
+		names[l.Peer] = true
+	}
+	for _, skipped := range s.Skipped {
+		names[skipped.Node] = true
+	}
+	return len(names)
 }

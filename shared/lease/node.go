@@ -1,7 +1,7 @@
 package lease
 
 import (
-	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -55,19 +55,20 @@ var validPrefix = regexp.MustCompile(`(?:[a-z0-9_-]+\.)+[a-z0-9_-]+/(?:[a-z0-9_-
 // as flannel does: "a.b" and "a.b/" give keys like a.b/backend-data, "a.b/c"
 // and "a.b/c-" give a.b/c-backend-data.
 func ParsePrefix(s string) (Prefix, error) {
+	const want = ": give flannel's --kube-annotation-prefix, e.g. " + DefaultPrefix
 	p := s
 	switch strings.Count(p, "/") {
 	case 0:
 		p += "/"
 	case 1:
 	default:
-		return "", errors.New("annotation prefix " + quote(s) + " has more than one slash: give flannel's --kube-annotation-prefix, e.g. " + DefaultPrefix)
+		return "", fmt.Errorf("annotation prefix %s has more than one slash%s", quote(s), want)
 	}
 	if !strings.HasSuffix(p, "/") && !strings.HasSuffix(p, "-") {
 		p += "-"
 	}
 	if !validPrefix.MatchString(p) {
-		return "", errors.New("annotation prefix " + quote(s) + " is not a DNS name with an optional /word in lower case: give flannel's --kube-annotation-prefix, e.g. " + DefaultPrefix)
+		return "", fmt.Errorf("annotation prefix %s is no DNS name with an optional /word, all in lower case%s", quote(s), want)
 	}
 	return Prefix(p), nil
 }

@@ -20,7 +20,7 @@ type nodeReader struct {
 type outcome int
 
 const (
-	good outcome = iota
+	_ outcome = iota // good
 	// unserved: the Node's flannel does not serve the family. Only this family has no lease.
 	unserved
 	// empty: the backend data is null, which flannel reads as a peer without a MAC or key.
@@ -198,13 +198,19 @@ func ipVersion(family netstate.Family) string {
 
 // quote quotes a value for a reason, shortened if it is long.
 func quote(s string) string {
-	const limit = 80
+	if short, ok := shorten(s, 80); ok {
+		return fmt.Sprintf("%q... (%d bytes)", short, len(s))
+	}
+	return fmt.Sprintf("%q", s)
+}
+
+// shorten cuts a string to at most limit bytes and reports whether it had to.
+func shorten(s string, limit int) (string, bool) {
 	if len(s) <= limit {
-		return fmt.Sprintf("%q", s)
+		return s, false
 	}
-	cut := limit
-	for cut > 0 && !utf8.RuneStart(s[cut]) {
-		cut--
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
 	}
-	return fmt.Sprintf("%q... (%d bytes)", s[:cut], len(s))
+	return s[:limit], true
 }

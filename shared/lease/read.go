@@ -40,7 +40,8 @@ func Read(r io.Reader, opts Options) (Set, error) {
 // An item that is no Node, or has no name, is in the second result. A Node
 // that cannot be decoded has Unreadable set. Any other fault is an error that
 // names the line where it can, the reason, and what is expected; an input
-// without any Node is one, unless it is a list that says that it is empty.
+// without any Node is one, unless it is a list that says that it is empty, and
+// so is a list that says that it is only a part.
 func ReadNodes(r io.Reader) ([]Node, []Skipped, error) {
 	b, err := io.ReadAll(io.LimitReader(r, MaxJSON+1))
 	if err != nil {
@@ -119,9 +120,28 @@ func (it *item) UnmarshalJSON(b []byte) error {
 
 // document is one object of the input.
 type document struct {
-	Kind    string  `json:"kind"`
-	Items   *[]item `json:"items"`
-	Message string  `json:"message"` // of a Status
+	Kind     string   `json:"kind"`
+	Metadata listMeta `json:"metadata"` // of a list
+	Items    *[]item  `json:"items"`
+	Message  string   `json:"message"` // of a Status
+}
+
+// listMeta is how the API server says that a list is only a part, which it is
+// when it was asked for with a limit.
+type listMeta struct {
+	Continue           string `json:"continue"`
+	RemainingItemCount int64  `json:"remainingItemCount"`
+}
+
+// more says that and where more items follow; "" if none do.
+func (m listMeta) more() string {
+	switch {
+	case m.RemainingItemCount > 0:
+		return fmt.Sprintf("its metadata.remainingItemCount is %d", m.RemainingItemCount)
+	case m.Continue != "":
+		return "its metadata.continue is set"
+	}
+	return ""
 }
 
 // readJSON reads one JSON document.
@@ -171,6 +191,9 @@ func (d *document) list() ([]item, error) {
 	if d.Items == nil {
 		return nil, fmt.Errorf(`the %s has no "items"`, d.Kind)
 	}
+	if why := d.Metadata.more(); why != "" {
+		return nil, fmt.Errorf("the %s is only a part, %s: ask without limit=, or get all with `kubectl get nodes -o json > FILE`", d.Kind, why)
+	}
 	items := *d.Items
 	for i := range items {
 		items[i].where = fmt.Sprintf("items[%d]", i)
@@ -185,7 +208,7 @@ func (d *document) list() ([]item, error) {
 func describe(err error) string {
 	var t *json.UnmarshalTypeError
 	if !errors.As(err, &t) {
-		return err.Error()
+		return brief(err.Error())
 	}
 	want := "an object"
 	switch t.Type.Kind() {
@@ -193,14 +216,22 @@ func describe(err error) string {
 		want = "a string"
 	case reflect.Slice:
 		want = "a list"
-	case reflect.Uint16, reflect.Uint32:
+	case reflect.Uint16, reflect.Uint32, reflect.Int64:
 		want = "a number in range"
 	}
 	what := t.Field
 	if what == "" {
 		what = "it"
 	}
-	return fmt.Sprintf("%s is of type %s, not %s", what, t.Value, want)
+	return fmt.Sprintf("%s is of type %s, not %s", brief(what), brief(t.Value), want)
+}
+
+// brief shortens what a decoder says: it may quote much of the input.
+func brief(s string) string {
+	if short, ok := shorten(s, 200); ok {
+		return short + "..."
+	}
+	return s
 }
 
 // sift separates the Nodes from what is none.

@@ -75,7 +75,7 @@ func TestReadNodes_Truncated(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := 0; i < len(b); i += 97 {
+		for i := 0; i < len(b); i += 251 {
 			nodes, _, err := lease.ReadNodes(bytes.NewReader(b[:i]))
 			if err == nil && len(nodes) != len(full) {
 				t.Errorf("%s cut after %d of %d bytes: %d nodes, no error", name, i, len(b), len(nodes))
@@ -114,6 +114,8 @@ func TestReadNodes(t *testing.T) {
 		{name: "a List in YAML", in: "apiVersion: v1\nkind: List\nitems:\n- " + indented + "\n", want: one},
 		{name: "a NodeList of the API, items without kind", in: `{"kind":"NodeList","apiVersion":"v1","items":[` + strings.Replace(nodeJSON, `"apiVersion":"v1","kind":"Node",`, "", 1) + `]}`, want: one},
 		{name: "an empty list", in: list()},
+		{name: "a list that says that it is all", in: `{"kind":"NodeList","metadata":{"resourceVersion":"7","continue":"","remainingItemCount":0},"items":[` + nodeJSON[:len(nodeJSON)-1] + `}]}`, want: one},
+		{name: "a list with null metadata", in: `{"kind":"List","metadata":null,"items":[` + nodeJSON + `]}`, want: one},
 		{name: "byte order mark", in: "\xef\xbb\xbf" + nodeJSON, want: one},
 		{name: "byte order mark, YAML", in: "\xef\xbb\xbf" + nodeYAML, want: one},
 		{name: "CR LF", in: strings.ReplaceAll(nodeYAML, "\n", "\r\n"), want: one},
@@ -165,6 +167,7 @@ func TestReadNodes(t *testing.T) {
 func TestReadNodes_Errors(t *testing.T) {
 	const (
 		expected = "; expected what `kubectl get nodes -o json` prints"
+		part     = ": ask without limit=, or get all with `kubectl get nodes -o json > FILE`"
 		utf8     = ": write it as UTF-8, in PowerShell with `kubectl get nodes -o json | Out-File -Encoding utf8 FILE`"
 	)
 	for _, tt := range []struct{ name, in, want string }{
@@ -189,6 +192,18 @@ func TestReadNodes_Errors(t *testing.T) {
 		{"items null", `{"kind":"NodeList","items":null}`, `line 1: the NodeList has no "items"` + expected},
 		{"items no list", "{\"kind\":\"List\",\n\"items\":{}}", "line 2: items is of type object, not a list" + expected},
 		{"Status", `{"kind":"Status","message":"nodes is forbidden"}`, `line 1: the object is an answer of the API server, not Nodes: "nodes is forbidden"` + expected},
+		{"a part of a list", `{"kind":"NodeList","metadata":{"continue":"eyJ2"},"items":[` + nodeJSON + `]}`,
+			"line 1: the NodeList is only a part, its metadata.continue is set" + part + expected},
+		{"a part of a list, counted", `{"kind":"NodeList","metadata":{"continue":"eyJ2","remainingItemCount":45},"items":[` + nodeJSON + `]}`,
+			"line 1: the NodeList is only a part, its metadata.remainingItemCount is 45" + part + expected},
+		{"a part of a list without any item", `{"kind":"List","metadata":{"remainingItemCount":1},"items":[]}`,
+			"line 1: the List is only a part, its metadata.remainingItemCount is 1" + part + expected},
+		{"a part of a list in YAML", nodeYAML + "---\nkind: NodeList\nitems: []\nmetadata:\n  continue: eyJ2\n",
+			`line 9: "kind: NodeList": the NodeList is only a part, its metadata.continue is set` + part + expected},
+		{"a part of a list in YAML, counted", "kind: NodeList\nitems: []\nmetadata:\n  remainingItemCount: 9223372036854775807\n",
+			`line 1: "kind: NodeList": the NodeList is only a part, its metadata.remainingItemCount is 9223372036854775807` + part + expected},
+		{"remaining is no number", "{\"kind\":\"NodeList\",\"items\":[],\n\"metadata\":{\"remainingItemCount\":\"45\"}}",
+			"line 2: metadata.remainingItemCount is of type string, not a number in range" + expected},
 		{"Pods", list(`{"apiVersion":"v1","kind":"Pod"}`, `{}`), `no Node among 2 items: items[0] is of kind "Pod", not Node` + expected},
 
 		{"an error of kubectl", "Error from server (Forbidden): nodes is forbidden\n", `line 1: "Error from server (Forbidden): nodes is forbidden" is not how Nodes begin` + expected},
@@ -268,6 +283,10 @@ func TestReadNodes_Bomb(t *testing.T) {
 	if _, _, err := lease.ReadNodes(strings.NewReader(text)); err != nil {
 		t.Error(err)
 	}
+	text = strings.Replace(nodeYAML, "  name: a\n", "  name: a\n  annotations:\n    x: |\n      *bold*\n", 1)
+	if _, _, err := lease.ReadNodes(strings.NewReader(text)); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestReadNodes_ReadError(t *testing.T) {
@@ -275,6 +294,31 @@ func TestReadNodes_ReadError(t *testing.T) {
 	_, _, err := lease.ReadNodes(iotest.ErrReader(broken))
 	if !errors.Is(err, broken) {
 		t.Errorf("error %v, want one that wraps %v", err, broken)
+	}
+}
+
+// Whatever the input quotes at us, a person can read the answer.
+func TestReadNodes_LongValues(t *testing.T) {
+	long := strings.Repeat("9", 10_000)
+	for _, in := range []string{
+		strings.Replace(nodeJSON, "2026-10-01T12:00:00Z", long, 1),
+		strings.Replace(nodeJSON, `"10.244.1.0/24"`, long, 1),
+	} {
+		nodes, _, err := lease.ReadNodes(strings.NewReader(in))
+		if err != nil || len(nodes) != 1 {
+			t.Fatalf("%d nodes, error %v", len(nodes), err)
+		}
+		if n := len(nodes[0].Unreadable); n == 0 || n > 500 {
+			t.Errorf("a reason of %d bytes: %.100s", n, nodes[0].Unreadable)
+		}
+	}
+	for _, in := range []string{
+		`{"kind":` + long + `}`, `{"kind":"` + long + `"}`, "kind: List\n" + strings.Repeat(long+": 1\n", 2), long,
+		list(`{"apiVersion":"v1","kind":"` + long + `"}`),
+	} {
+		if _, _, err := lease.ReadNodes(strings.NewReader(in)); err == nil || len(err.Error()) > 500 {
+			t.Errorf("error %.600v", err)
+		}
 	}
 }
 

@@ -145,5 +145,5 @@ func (d yamlDocument) syntaxError(err error) error {
 			s = s[m[1]:]
 		}
 	}
-	return fmt.Errorf("line %d: not YAML, or cut off: %s", line, s)
+	return fmt.Errorf("line %d: not YAML, or cut off: %s", line, brief(s))
 }

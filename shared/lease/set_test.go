@@ -100,6 +100,21 @@ func TestFromNodes_Set(t *testing.T) {
 			want:  []string{"families [ipv6]", "own a ipv6 fd00:10:244:1::/64", "peer b ipv6 fd00:10:244:2::/64"},
 		},
 		{
+			name:  "IPv6 by the own annotations, no IPv4 endpoint",
+			opts:  lease.Options{Self: "a"},
+			nodes: []lease.Node{named("a", 1, "public-ip", "-", "backend-data", "null"), named("b", 2)},
+			want:  []string{"families [ipv6]", "own a ipv6 fd00:10:244:1::/64", "peer b ipv6 fd00:10:244:2::/64"},
+		},
+		{
+			name:  "the own Node is none of flannel's",
+			opts:  lease.Options{Self: "a"},
+			nodes: []lease.Node{named("a", 1, "kube-subnet-manager", "false"), named("b", 2, "public-ipv6", "-")},
+			want: []string{
+				"families [ipv4]", "peer b ipv4 10.244.2.0/24",
+				`skipped a: annotation flannel.alpha.coreos.com/kube-subnet-manager is "false": only "true" makes it a node of flannel's`,
+			},
+		},
+		{
 			name: "annotations of a family without a pod CIDR are left over",
 			opts: lease.Options{Self: "a"},
 			nodes: []lease.Node{func() lease.Node {
@@ -171,6 +186,12 @@ func TestFromNodes_Set(t *testing.T) {
 			opts:  lease.Options{Families: dual},
 			nodes: []lease.Node{{Metadata: lease.Metadata{Name: "a"}, Unreadable: "why"}},
 			want:  []string{"families [ipv4 ipv6]", "peer a ipv4 malformed: why", "peer a ipv6 malformed: why"},
+		},
+		{
+			name:  "an unreadable Node with an endpoint of zeros",
+			opts:  lease.Options{Families: ipv4},
+			nodes: []lease.Node{func() lease.Node { n := named("a", 1, "public-ip", "0.0.0.0"); n.Unreadable = "why"; return n }()},
+			want:  []string{"families [ipv4]", "peer a ipv4 10.244.1.0/24 malformed: why"},
 		},
 		{
 			name:  "an unreadable Node, and no family known",

@@ -34,7 +34,7 @@ func TestStep_String(t *testing.T) {
 		{Step{Verb: FDBDelete, MAC: mac, Device: "flannel.1", Dst: addr("192.168.1.58")}, "bridge fdb del 12:c6:65:89:b4:e3 dev flannel.1 dst 192.168.1.58 self"},
 		{Step{Verb: LinkUp, Device: "flannel.1"}, "ip link set flannel.1 up"},
 		{Step{Verb: LinkAddress, Device: "flannel.1", MAC: mac}, "ip link set flannel.1 address 12:c6:65:89:b4:e3"},
-		{Step{Verb: AddressAdd, Prefix: pfx("fd00:10:1::/128"), Device: "flannel-v6.1"}, "ip address add fd00:10:1::/128 dev flannel-v6.1"},
+		{Step{Verb: AddressReplace, Prefix: pfx("fd00:10:1::/128"), Device: "flannel-v6.1"}, "ip address replace fd00:10:1::/128 dev flannel-v6.1"},
 		{Step{Verb: AddressDelete, Prefix: pfx("10.244.3.1/24"), Device: "cni0"}, "ip address del 10.244.3.1/24 dev cni0"},
 		{Step{Verb: RuleAdd, Prefix: pfx("10.244.0.0/16"), Priority: 99}, "ip rule add to 10.244.0.0/16 lookup main pref 99"},
 		{Step{Verb: RuleAdd, Prefix: pfx("fd00:10::/48"), Priority: 99}, "ip -6 rule add to fd00:10::/48 lookup main pref 99"},
@@ -81,7 +81,7 @@ func TestProperty_ParseReadsWhatStringPrints(t *testing.T) {
 		dev := rapid.StringMatching(`[a-z][a-z0-9.-]{0,14}`).Draw(t, "device")
 		number := rapid.Uint32Range(1, 1<<32-1).Draw(t, "number")
 		route := Step{
-			Type: rapid.SampledFrom([]netstate.RouteType{netstate.Unicast, netstate.Blackhole, netstate.Unreachable, netstate.Prohibit}).Draw(t, "type"),
+			Type:   rapid.SampledFrom([]netstate.RouteType{netstate.Unicast, netstate.Blackhole, netstate.Unreachable, netstate.Prohibit}).Draw(t, "type"),
 			Prefix: prefix, Gateway: ip, Device: dev, OnLink: rapid.Bool().Draw(t, "onlink"), Priority: number, Table: 100,
 		}
 		replace, del := route, route
@@ -94,7 +94,7 @@ func TestProperty_ParseReadsWhatStringPrints(t *testing.T) {
 			{Verb: FDBDelete, MAC: mac, Device: dev, Dst: ip},
 			{Verb: LinkUp, Device: dev},
 			{Verb: LinkAddress, MAC: mac, Device: dev},
-			{Verb: AddressAdd, Prefix: prefix, Device: dev},
+			{Verb: AddressReplace, Prefix: prefix, Device: dev},
 			{Verb: AddressDelete, Prefix: prefix, Device: dev},
 			{Verb: RuleAdd, Prefix: prefix, Priority: number},
 		}).Draw(t, "step")

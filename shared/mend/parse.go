@@ -114,8 +114,8 @@ func (p *parser) step() Step {
 		return p.fdb(FDBDelete)
 	case p.accept("ip", "link", "set"):
 		return p.link()
-	case p.accept("ip", "address", "add"):
-		return p.address(AddressAdd)
+	case p.accept("ip", "address", "replace"):
+		return p.address(AddressReplace)
 	case p.accept("ip", "address", "del"):
 		return p.address(AddressDelete)
 	case p.accept("ip", "rule", "add"), p.accept("ip", "-6", "rule", "add"):

@@ -25,7 +25,7 @@ const (
 	FDBDelete       Verb = "bridge fdb del"
 	LinkUp          Verb = "ip link set up"
 	LinkAddress     Verb = "ip link set address"
-	AddressAdd      Verb = "ip address add"
+	AddressReplace  Verb = "ip address replace"
 	AddressDelete   Verb = "ip address del"
 	RuleAdd         Verb = "ip rule add"
 )
@@ -90,7 +90,7 @@ func (s Step) String() string {
 		word("ip link set", s.Device, "up")
 	case LinkAddress:
 		word("ip link set", s.Device, "address", s.MAC.String())
-	case AddressAdd, AddressDelete:
+	case AddressReplace, AddressDelete:
 		word(string(s.Verb), s.Prefix.String(), "dev", s.Device)
 	case RuleAdd:
 		word(ruleVerb(s.Prefix), "to", s.Prefix.String(), "lookup", "main", "pref", strconv.FormatUint(uint64(s.Priority), 10))

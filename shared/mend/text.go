@@ -48,9 +48,9 @@ type Advice struct {
 // RestartFlannel is the remedy that restores everything at once.
 func RestartFlannel(node string) Advice {
 	return Advice{
-		Command: "kubectl -n kube-flannel delete pod --field-selector spec.nodeName=" + node,
+		Command: "kubectl -n kube-flannel delete pod -l app=flannel --field-selector spec.nodeName=" + node,
 		Why: "restarts flannel on this node, which programs every lease anew; can interrupt pod traffic for some seconds." +
-			" Where flannel is embedded: systemctl restart k3s (or k3s-agent)",
+			" With canal: -n kube-system -l k8s-app=canal; where flannel is embedded: systemctl restart k3s (or k3s-agent)",
 	}
 }
 
@@ -60,6 +60,15 @@ func ShowUnderlay(ip netip.Addr) Advice {
 		Command: "ip route show table all to match " + ip.String(),
 		Why:     "the fault is below flannel, in this node's own path to the peer: see which route is wrong",
 	}
+}
+
+// ShowRules shows the policy rules of a family.
+func ShowRules(ipv6 bool) Advice {
+	command := "ip rule show"
+	if ipv6 {
+		command = "ip -6 rule show"
+	}
+	return Advice{Command: command, Why: "a policy rule takes these packets: see which one, and who made it"}
 }
 
 // ShowLeases shows what every Node claims.

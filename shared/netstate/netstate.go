@@ -120,6 +120,7 @@ type Link struct {
 	Kind    string `json:"kind,omitempty"` // IFLA_INFO_KIND: "vxlan", "bridge", "veth", ...; "" for hardware
 	Up      bool   `json:"up"`             // IFF_UP: the administrator's wish
 	LowerUp bool   `json:"lowerUp"`        // IFF_LOWER_UP: there is a carrier
+	Running bool   `json:"running"`        // IFF_RUNNING: the kernel's routing has noticed that, a moment after LowerUp changes
 	MTU     int    `json:"mtu"`            // bytes
 	MAC     MAC    `json:"mac,omitzero"`
 	Master  int    `json:"master,omitempty"` // ifindex of the bridge or bond, 0 if none
@@ -321,6 +322,9 @@ type NetConf struct {
 	Device     int    `json:"device"` // ifindex, or NetConfAll
 	Forwarding bool   `json:"forwarding"`
 	RPFilter   int    `json:"rpFilter,omitempty"` // 0 off, 1 strict, 2 loose
+	// ForceForwarding (IPv6, Linux 6.17): packets that come in here are forwarded
+	// although NetConfAll is not Forwarding.
+	ForceForwarding bool `json:"forceForwarding,omitempty"`
 }
 
 // NetConfAll is the device of the NetConf that applies to all devices (NETCONFA_IFINDEX_ALL).
@@ -331,6 +335,7 @@ type HintKind string
 
 // The kinds of hints.
 const (
+	LinkAdded       HintKind = "link_added"
 	LinkChanged     HintKind = "link_changed" // flags, master, name or index; Up says the new state
 	LinkMACChanged  HintKind = "link_mac_changed"
 	LinkDeleted     HintKind = "link_deleted"

@@ -1,6 +1,14 @@
 package wire
 
-import "routewatch/shared/verdict"
+import (
+	"time"
+
+	"routewatch/shared/verdict"
+)
+
+// MaxAge is how old a status may be before it says nothing about now: an
+// exporter judges at least at each audit, every half a minute by default.
+const MaxAge = 5 * time.Minute
 
 // Outcome is what a NodeStatus means for whoever has to act on it. Its number
 // is the exit code of every command that prints a status.
@@ -14,8 +22,9 @@ const (
 )
 
 // Outcome sums the status up. What is known to be bad outweighs what is not
-// known, and a word that this version does not know is bad.
-func (s *NodeStatus) Outcome() Outcome {
+// known, a word that this version does not know is bad, and a status that was
+// judged long before now tells nothing.
+func (s *NodeStatus) Outcome(now time.Time) Outcome {
 	if s.BadLeases() > 0 {
 		return Broken
 	}
@@ -24,11 +33,14 @@ func (s *NodeStatus) Outcome() Outcome {
 			return Broken
 		}
 	}
-	if !s.Complete || !s.Healthy || s.UnknownLeases() > 0 {
+	if !s.Complete || !s.Healthy || s.UnknownLeases() > 0 || s.Old(now) {
 		return CannotTell
 	}
 	return Well
 }
+
+// Old reports whether the status was judged too long before now to be believed.
+func (s *NodeStatus) Old(now time.Time) bool { return now.Sub(s.Time) > MaxAge }
 
 // BadLeases is how many leases are bad, also those beyond MaxProblems.
 func (s *NodeStatus) BadLeases() int {

@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"testing"
+	"time"
 
 	"routewatch/shared/verdict"
 	"routewatch/shared/wire"
@@ -43,9 +44,21 @@ func TestOutcome(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := tt.status.Outcome(); got != tt.want {
+			if got := tt.status.Outcome(tt.status.Time); got != tt.want {
 				t.Errorf("Outcome() = %d, want %d", got, tt.want)
 			}
 		})
+	}
+}
+
+// A status that was judged long ago is not green.
+func TestOutcome_Old(t *testing.T) {
+	s := wire.NodeStatus{Time: time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC), Complete: true, Healthy: true}
+	for age, want := range map[time.Duration]wire.Outcome{
+		0: wire.Well, wire.MaxAge: wire.Well, wire.MaxAge + 1: wire.CannotTell, -time.Hour: wire.Well,
+	} {
+		if got := s.Outcome(s.Time.Add(age)); got != want {
+			t.Errorf("%s old: %d, want %d", age, got, want)
+		}
 	}
 }

@@ -11,8 +11,7 @@ import (
 // snapshot, so it must not be modified either. Its lists are never nil, so
 // that they are [] and not null in JSON.
 func (s *Snapshot) Status() NodeStatus {
-	problems := s.Problems(func(s verdict.State) bool { return s.Bad() || s == verdict.Unknown })
-	total := len(problems)
+	problems, total := s.Problems(MaxProblems, func(s verdict.State) bool { return s.Bad() || s == verdict.Unknown })
 	return NodeStatus{
 		APIVersion:    APIVersion,
 		Kind:          KindNodeStatus,
@@ -24,7 +23,7 @@ func (s *Snapshot) Status() NodeStatus {
 		Devices:       list(s.Devices),
 		Sources:       list(s.Sources),
 		Summary:       s.Summary.normal(),
-		Problems:      list(problems[:min(total, MaxProblems)]),
+		Problems:      problems,
 		ProblemsTotal: total,
 		Incidents:     normalIncidents(s.Incidents),
 		NodeProblems:  list(s.NodeProblems),
@@ -33,16 +32,21 @@ func (s *Snapshot) Status() NodeStatus {
 	}
 }
 
-// Problems returns the leases with such a state, worst first.
-func (s *Snapshot) Problems(such func(verdict.State) bool) []Lease {
-	var problems []Lease
-	for _, l := range s.Leases {
-		if such(l.State) {
-			problems = append(problems, l)
+// Problems returns the worst leases with such a state, at most so many, worst
+// first, and how many there are.
+func (s *Snapshot) Problems(most int, such func(verdict.State) bool) (worst []Lease, total int) {
+	var all []*Lease // a Lease is large, and there can be thousands
+	for i := range s.Leases {
+		if such(s.Leases[i].State) {
+			all = append(all, &s.Leases[i])
 		}
 	}
-	slices.SortFunc(problems, compareBadness)
-	return problems
+	slices.SortFunc(all, compareBadness)
+	worst = make([]Lease, min(most, len(all)))
+	for i := range worst {
+		worst[i] = *all[i]
+	}
+	return worst, len(all)
 }
 
 // VisibleStale returns the stale objects that are older than the grace.
@@ -63,8 +67,8 @@ func (l Lease) Compare(o Lease) int {
 }
 
 // compareBadness orders by effect, worst first, then the oldest first.
-func compareBadness(a, b Lease) int {
-	return cmp.Or(cmp.Compare(a.Effect.Rank(), b.Effect.Rank()), a.Since.Compare(b.Since), a.Compare(b))
+func compareBadness(a, b *Lease) int {
+	return cmp.Or(cmp.Compare(a.Effect.Rank(), b.Effect.Rank()), a.Since.Compare(b.Since), a.Compare(*b))
 }
 
 func (s Summary) normal() Summary {

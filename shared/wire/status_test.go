@@ -32,7 +32,7 @@ func snapshot() *wire.Snapshot {
 		Backend: "vxlan", VNI: 1, Families: []netstate.Family{netstate.IPv4},
 		Devices: []wire.Device{{Name: "flannel.1", Family: netstate.IPv4, Present: true, Up: true, VNI: 1, MAC: mac, MTU: 1450}},
 		Sources: []wire.Source{
-			{Name: "file", Complete: true, LastSync: noon.Add(-time.Minute)},
+			{Name: "file", Complete: true, LastSync: noon.Add(-time.Minute), Written: noon.Add(-30 * 24 * time.Hour)},
 			{Name: "kernel", Complete: true, LastSync: noon},
 		},
 		Summary: wire.Summary{

@@ -43,6 +43,7 @@ type Snapshot struct {
 	Leases                 []Lease // sorted by Peer, Family, Subnet
 	Skipped                []Skipped
 	NodeProblems           []NodeProblem
+	NodeJudged             bool // NodeProblems were looked for: the own lease and the kernel are known
 	Stale                  []Stale
 	Incidents              []Incident        // open ones, oldest first
 	IncidentsTotal         map[string]uint64 // by cause, since start
@@ -102,6 +103,9 @@ type Source struct {
 	Complete bool      `json:"complete"`
 	Problem  string    `json:"problem,omitempty"` // for a person: what is wrong and what to do
 	LastSync time.Time `json:"lastSync,omitzero"` // zero: never
+	// Written is when somebody last wrote what was read: the modification time
+	// of a file. Absent for a source that has none. An old one is no fault.
+	Written time.Time `json:"written,omitzero"`
 }
 
 // Summary counts. Expected, Present and Missing are route objects: present +
@@ -138,8 +142,8 @@ type Lease struct {
 	Effect verdict.Effect  `json:"effect"`
 	// Partial: Effect holds for a part of the subnet only.
 	Partial bool          `json:"partial,omitempty"`
-	Cause   verdict.Cause `json:"cause,omitempty"` // only while bad
-	Actor   *Actor        `json:"actor,omitempty"` // only while bad
+	Cause   verdict.Cause `json:"cause,omitempty"` // only while bad, and while unknown after that
+	Actor   *Actor        `json:"actor,omitempty"` // likewise
 	// Since is when the lease stopped being well, in whatever way; zero while it is.
 	Since time.Time `json:"since,omitzero"`
 	// Reason says in words why a state is unknown, unsupported, conflict or

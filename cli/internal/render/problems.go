@@ -153,7 +153,7 @@ func (p *page) leases() {
 	for _, l := range shown {
 		row := []cell{
 			plain(l.Peer), plain(prefix(l.Lease)), {text: Clean(string(l.State)), paint: p.o.Style.bad}, plain(effect(l)),
-			plain(or(string(l.Cause), "-")), plain(since(p.o.Now, l.Since)), plain(packets(l)),
+			plain(or(string(l.Cause), "-")), plain(since(p.o.Now, l.Since)), plain(p.packets(l)),
 		}
 		if p.o.Wide {
 			row = append(row, plain(actor(l.Actor)), plain(address(l.PublicIP)), plain(family(l.Family)))
@@ -222,7 +222,8 @@ func (p *page) groups(bad []wire.Lease) {
 		if len(g.peers) > maxExamples {
 			names += ", ..."
 		}
-		t.add(plain(count), cell{text: Clean(string(g.state)), paint: p.o.Style.bad}, plain(g.effect), plain(or(string(g.cause), "-")), plain(names))
+		state := cell{text: Clean(string(g.state)), paint: p.o.Style.bad}
+		t.add(plain(count), state, plain(g.effect), plain(or(string(g.cause), "-")), plain(names))
 	}
 	p.tableSection(t)
 }
@@ -254,13 +255,18 @@ func effect(l wire.Lease) string {
 }
 
 // packets is what the kernel's lookup answered, without the address that was
-// asked for: it is one of the lease's.
-func packets(l wire.Lease) string {
-	first, rest, ok := strings.Cut(l.Lookup, " ")
+// asked for, which is one of the lease's, and in a narrow terminal without the
+// route that led there: "via 192.168.1.1 dev ens33 by the default route".
+func (p *page) packets(l wire.Lease) string {
+	text := l.Lookup
+	first, rest, ok := strings.Cut(text, " ")
 	if _, err := netip.ParseAddr(first); err == nil && ok {
-		return rest
+		text = rest
 	}
-	return or(l.Lookup, "-")
+	if p.o.Width > 0 && p.o.Width < narrow {
+		text, _, _ = strings.Cut(text, " by ")
+	}
+	return or(text, "-")
 }
 
 func prefix(p netip.Prefix) string {

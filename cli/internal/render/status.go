@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,9 +17,9 @@ const (
 	maxRows = 20
 	// maxExamples is how many incidents or peers of a group are named.
 	maxExamples = 3
-	// old is the age at which an answer is doubted: an exporter judges at
-	// every audit, which is every 30 s unless its flags say otherwise.
-	old = 5 * time.Minute
+	// narrow is the width, in columns, below which a line for each lease is
+	// worth more than all that could be said of it.
+	narrow = 100
 )
 
 // Options say for what a page is rendered.
@@ -100,13 +101,13 @@ func (p *page) head() {
 	p.entry("NODE", or(p.s.Node, "not known"), nil)
 	text, paint := p.verdict()
 	p.entry("STATUS", text, paint)
-	if rest := p.counts(); p.s.Outcome() == wire.Broken && rest != "" {
+	if rest := p.counts(); p.s.Outcome(p.o.Now) == wire.Broken && rest != "" {
 		p.entry("", rest, nil)
 	}
-	if p.s.Outcome() == wire.Broken && !p.s.Complete {
+	if p.s.Outcome(p.o.Now) == wire.Broken && !p.s.Complete {
 		p.entry("", "CANNOT TELL about the rest: not everything could be read, see SOURCES", p.o.Style.Unsure)
 	}
-	if p.s.Time.IsZero() || p.o.Now.Sub(p.s.Time) > old {
+	if p.s.Time.IsZero() || p.s.Old(p.o.Now) {
 		p.entry("", fmt.Sprintf("OLD: %s, the exporter may be stuck; look at: kubectl -n routewatch get pods -o wide",
 			past("judged", p.o.Now, p.s.Time)), p.o.Style.Unsure)
 	}
@@ -119,7 +120,7 @@ func (p *page) head() {
 // verdict is the one line that says how the node is.
 func (p *page) verdict() (string, func(string) string) {
 	counts := p.counts()
-	switch p.s.Outcome() {
+	switch p.s.Outcome(p.o.Now) {
 	case wire.Well:
 		if p.s.Summary.Leases == 0 {
 			return "HEALTHY: no other node has a lease, so there is nothing to compare", p.o.Style.good
@@ -139,8 +140,13 @@ func (p *page) verdict() (string, func(string) string) {
 	case p.s.UnknownLeases() > 0:
 		return "CANNOT TELL: " + counts, p.o.Style.Unsure
 	}
-	return "CANNOT TELL: the exporter says not healthy and names no reason, as while this node's own lease is not known; " +
-		counts, p.o.Style.Unsure
+	if p.s.Healthy && p.s.Old(p.o.Now) {
+		return "CANNOT TELL: this is an old answer; then it was healthy: " + counts, p.o.Style.Unsure
+	}
+	if slices.ContainsFunc(p.s.Sources, func(src wire.Source) bool { return src.Problem != "" }) {
+		return "CANNOT TELL: something is wrong with what was read, see SOURCES; " + counts, p.o.Style.Unsure
+	}
+	return "CANNOT TELL: the exporter says not healthy and names no reason; " + counts, p.o.Style.Unsure
 }
 
 // broken says how much is bad.
@@ -226,11 +232,17 @@ func (p *page) sources() {
 	key := "SOURCES"
 	var good []string
 	for _, src := range p.s.Sources {
-		if src.Complete {
-			good = append(good, src.Name+" "+past("read", p.o.Now, src.LastSync))
+		if src.Complete && src.Problem != "" {
+			p.entry(key, fmt.Sprintf("%s, but %s", p.read(src), src.Problem), p.o.Style.Unsure)
+			key = ""
 			continue
 		}
-		p.entry(key, fmt.Sprintf("%s NOT COMPLETE, %s: %s", src.Name, past("last read", p.o.Now, src.LastSync), or(src.Problem, "no reason given")), p.o.Style.Unsure)
+		if src.Complete {
+			good = append(good, p.read(src))
+			continue
+		}
+		text := fmt.Sprintf("%s NOT COMPLETE, %s: %s", src.Name, past("last read", p.o.Now, src.LastSync), or(src.Problem, "no reason given"))
+		p.entry(key, text, p.o.Style.Unsure)
 		key = ""
 	}
 	switch {
@@ -239,6 +251,16 @@ func (p *page) sources() {
 	case len(p.s.Sources) == 0:
 		p.entry(key, "none named by the exporter", p.o.Style.Unsure)
 	}
+}
+
+// read says when a source was read and, where that is known, how old it is: a
+// file that nobody writes any more is read as well as any other.
+func (p *page) read(src wire.Source) string {
+	text := past("read", p.o.Now, src.LastSync)
+	if !src.Written.IsZero() {
+		text = past("written", p.o.Now, src.Written) + ", " + text
+	}
+	return src.Name + " " + text
 }
 
 func (p *page) incidents() {

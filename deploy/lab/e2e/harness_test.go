@@ -234,7 +234,7 @@ func within(t *testing.T, limit time.Duration, what string, condition func() boo
 	}
 }
 
-// verdictOf summarises a lease for comparison.
+// verdictOf summarizes a lease for comparison.
 type verdictOf struct {
 	State  verdict.State
 	Effect verdict.Effect

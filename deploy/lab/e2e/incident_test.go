@@ -103,6 +103,8 @@ type fault struct {
 	name string
 	do   func(*testing.T, *node)
 	want verdictOf // the cause as it is named when the exporter saw it happen
+	// undo is how to mend what no printed command mends; nil: the advice does.
+	undo func(*testing.T, *node)
 }
 
 var (
@@ -129,20 +131,25 @@ func (n *node) lease(t *testing.T, subnet netip.Prefix) lease.Lease {
 	return lease.Lease{}
 }
 
+// blackhole takes the node's own path to the victim's peer.
+func (n *node) blackhole(t *testing.T) netstate.Route {
+	return netstate.Route{Dst: netip.PrefixFrom(n.lease(t, victim).PublicIP, 32), Type: netstate.Blackhole}
+}
+
 var faults = []fault{
 	{
 		"a /25 in the lower half",
 		func(t *testing.T, n *node) {
 			netns.Must(t, n.NS.RouteAdd(n.route(t, "10.244.3.0/25", "ens33", byHand)))
 		},
-		verdictOf{verdict.Shadowed, verdict.EffectDiverted, verdict.Replaced},
+		verdictOf{verdict.Shadowed, verdict.EffectDiverted, verdict.Replaced}, nil,
 	},
 	{
 		"a /25 in the upper half",
 		func(t *testing.T, n *node) {
 			netns.Must(t, n.NS.RouteAdd(n.route(t, "10.244.3.128/25", "ens33", byHand)))
 		},
-		verdictOf{verdict.Shadowed, verdict.EffectDiverted, verdict.Replaced},
+		verdictOf{verdict.Shadowed, verdict.EffectDiverted, verdict.Replaced}, nil,
 	},
 	{
 		"a rule that diverts",
@@ -152,7 +159,7 @@ var faults = []fault{
 			netns.Must(t, n.NS.RouteAdd(r))
 			netns.Must(t, n.NS.RuleAdd(netstate.Rule{Family: netstate.IPv4, Priority: 100, Table: 100, Action: 1, Dst: victim}))
 		},
-		verdictOf{verdict.Diverted, verdict.Leaking, verdict.RuleChanged},
+		verdictOf{verdict.Diverted, verdict.Leaking, verdict.RuleChanged}, nil,
 	},
 	{
 		"a blackhole for the subnet",
@@ -161,7 +168,7 @@ var faults = []fault{
 			r.Type = netstate.Blackhole
 			netns.Must(t, n.NS.RouteReplace(r))
 		},
-		verdictOf{verdict.Blackholed, verdict.EffectBlackhole, verdict.Replaced},
+		verdictOf{verdict.Blackholed, verdict.EffectBlackhole, verdict.Replaced}, nil,
 	},
 	{
 		"a wrong gateway",
@@ -170,14 +177,14 @@ var faults = []fault{
 			r.OnLink = true
 			netns.Must(t, n.NS.RouteReplace(r))
 		},
-		verdictOf{verdict.WrongGateway, verdict.EffectDiverted, verdict.Replaced},
+		verdictOf{verdict.WrongGateway, verdict.EffectDiverted, verdict.Replaced}, nil,
 	},
 	{
 		"a wrong device",
 		func(t *testing.T, n *node) {
 			netns.Must(t, n.NS.RouteReplace(n.route(t, "10.244.3.0/24", "ens33", gateway)))
 		},
-		verdictOf{verdict.WrongDevice, verdict.EffectDiverted, verdict.Replaced},
+		verdictOf{verdict.WrongDevice, verdict.EffectDiverted, verdict.Replaced}, nil,
 	},
 	{
 		"a deleted FDB entry",
@@ -185,7 +192,7 @@ var faults = []fault{
 			l := n.lease(t, victim)
 			netns.Must(t, n.NS.FDBDel(netstate.FDBEntry{Device: n.NS.MustIndex(t, "flannel.1"), MAC: l.MAC, Dst: l.PublicIP}))
 		},
-		verdictOf{verdict.FDBMissing, verdict.Undeliverable, verdict.Deleted},
+		verdictOf{verdict.FDBMissing, verdict.Undeliverable, verdict.Deleted}, nil,
 	},
 	{
 		"an altered neighbor",
@@ -194,22 +201,22 @@ var faults = []fault{
 				Device: n.NS.MustIndex(t, "flannel.1"), IP: victim.Addr(), MAC: netstate.MAC{2, 0xde, 0xad, 0, 0, 1},
 			}))
 		},
-		verdictOf{verdict.NeighborWrong, verdict.Undeliverable, verdict.Replaced},
+		verdictOf{verdict.NeighborWrong, verdict.Undeliverable, verdict.Replaced}, nil,
 	},
 	{
 		"the underlay to one peer blackholed",
 		func(t *testing.T, n *node) {
-			r := netstate.Route{Dst: netip.PrefixFrom(n.lease(t, victim).PublicIP, 32), Type: netstate.Blackhole}
-			netns.Must(t, n.NS.RouteAdd(r))
+			netns.Must(t, n.NS.RouteAdd(n.blackhole(t)))
 		},
 		verdictOf{verdict.UnderlayDown, verdict.Undeliverable, verdict.UnderlayChanged},
+		func(t *testing.T, n *node) { netns.Must(t, n.NS.RouteDel(n.blackhole(t))) },
 	},
 	{
 		"a deleted route",
 		func(t *testing.T, n *node) {
 			netns.Must(t, n.NS.RouteDel(netstate.Route{Dst: victim, Device: n.NS.MustIndex(t, "flannel.1"), Gateway: victim.Addr()}))
 		},
-		verdictOf{verdict.Missing, verdict.Leaking, verdict.Deleted},
+		verdictOf{verdict.Missing, verdict.Leaking, verdict.Deleted}, nil,
 	},
 }
 
@@ -225,7 +232,12 @@ func TestFaults(t *testing.T) {
 			f.do(t, n)
 			took := eventually(t, "the fault is named", func() bool { return n.only(t, f.want) })
 			t.Logf("seen %s after it", took)
-			n.mend(t)
+			if f.undo == nil {
+				n.mend(t)
+				return
+			}
+			f.undo(t, n)
+			eventually(t, "healthy after the fault is undone", func() bool { return n.status(t).Healthy })
 		})
 		t.Run(f.name+"/before the start", func(t *testing.T) {
 			n := newNode(t)
@@ -247,6 +259,45 @@ func (n *node) only(t *testing.T, want verdictOf) bool {
 	problems := n.problems(t)
 	return s.Complete && len(problems) == 1 && problems[victim.String()] == want &&
 		s.Summary.States[verdict.OK] == len(n.peers)-1
+}
+
+// TestFaults_Device: what happens to a whole device, in both families.
+func TestFaults_Device(t *testing.T) {
+	tests := []struct {
+		name   string
+		family netstate.Family
+		do     func(*testing.T, *node)
+		want   verdictOf
+	}{
+		{"flannel-v6.1 set down and up", netstate.IPv6, func(t *testing.T, n *node) {
+			netns.Must(t, n.NS.SetDown("flannel-v6.1"))
+			netns.Must(t, n.NS.SetUp("flannel-v6.1"))
+		}, verdictOf{verdict.LinkDown, verdict.Leaking, verdict.CauseLinkDown}}, // the kernel took its address
+		{"flannel.1 set down", netstate.IPv4, func(t *testing.T, n *node) {
+			netns.Must(t, n.NS.SetDown("flannel.1"))
+		}, verdictOf{verdict.LinkDown, verdict.Leaking, verdict.CauseLinkDown}},
+		{"the last address of flannel.1 removed", netstate.IPv4, func(t *testing.T, n *node) {
+			netns.Must(t, n.NS.DelAddr("flannel.1", netip.PrefixFrom(netip.MustParseAddr("10.244.1.0"), 32)))
+		}, verdictOf{verdict.LinkDown, verdict.Leaking, verdict.AddressRemoved}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newNode(t)
+			n.start(t)
+			within(t, startup, "healthy at the start", func() bool { return n.status(t).Healthy })
+			tt.do(t, n)
+			eventually(t, "every peer of the family has the verdict, and no other", func() bool {
+				problems := n.problems(t)
+				for _, l := range n.peers {
+					if l.Family == tt.family && problems[l.Subnet.String()] != tt.want {
+						return false
+					}
+				}
+				return len(problems) == len(n.peers)/2
+			})
+			n.mend(t)
+		})
+	}
 }
 
 func TestStaleRoute(t *testing.T) {
@@ -310,6 +361,3 @@ func TestReady(t *testing.T) {
 		t.Errorf("%d leases, %v, want %d with what was checked: %s", len(list.Items), err, len(n.peers), body)
 	}
 }
-
-// mend does what the advice says, as it is printed, until the node is healthy.
-func (n *node) mend(t *testing.T) {}

@@ -71,8 +71,8 @@ func (ns *NS) AddVXLAN(v VXLAN) error {
 }
 
 func (ns *NS) addLink(attrs *rtnetlink.LinkAttributes) error {
-	if len(attrs.Name) > maxLenIfName {
-		return fmt.Errorf("add device %q: the name is longer than %d bytes", attrs.Name, maxLenIfName)
+	if len(attrs.Name) >= unix.IFNAMSIZ {
+		return fmt.Errorf("add device %q: the name is longer than %d bytes", attrs.Name, unix.IFNAMSIZ-1)
 	}
 	return ns.marshal("add device "+attrs.Name, unix.RTM_NEWLINK, create, &rtnetlink.LinkMessage{Attributes: attrs})
 }
@@ -130,7 +130,8 @@ func (ns *NS) DelLink(name string) error {
 }
 
 // AddAddr gives a device an address, usable at once: duplicate address
-// detection, which takes a second, is skipped.
+// detection, which takes a second, is skipped. It is no error if the device
+// has it already.
 func (ns *NS) AddAddr(device string, p netip.Prefix) error {
 	return ns.address("add", unix.RTM_NEWADDR, device, p)
 }
@@ -145,7 +146,7 @@ func (ns *NS) address(verb string, typ netlink.HeaderType, device string, p neti
 	if err != nil {
 		return err
 	}
-	flags := create
+	flags := replace
 	if typ == unix.RTM_DELADDR {
 		flags = change
 	}

@@ -32,6 +32,8 @@
 //	routes     RouteAdd RouteReplace RouteAppend RouteDel Routes (hops make a multipath route)
 //	neighbors  NeighReplace NeighDel Neighbors FDBReplace FDBDel FDB
 //	rules      RuleAdd RuleDel; next-hop objects NextHopReplace NextHopDel
+//	tests      Main Require NewT Must MustIndex WithoutSysAdmin IsNotThere
+//	programs   Reexec, the first call of a main
 //
 // An exporter or a netlink socket enters the namespace by Path; any other
 // socket is opened inside Do. A socket stays in the namespace it was made in.

@@ -73,7 +73,7 @@ func TestDo_FromTheFirstThread(t *testing.T) {
 
 func TestDo_ReturnsTheError(t *testing.T) {
 	want := errors.New("no")
-	if got := netns.NewT(t).Do(func() error { return want }); got != want {
+	if got := netns.NewT(t).Do(func() error { return want }); !errors.Is(got, want) {
 		t.Errorf("Do returned %v, want %v", got, want)
 	}
 }

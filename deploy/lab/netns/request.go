@@ -13,12 +13,14 @@ import (
 
 // What a NEW request does with an object that exists.
 const (
-	create       = netlink.Create | netlink.Excl
-	replace      = netlink.Create | netlink.Replace
-	appendAfter  = netlink.Create | netlink.Append
-	change       = netlink.HeaderFlags(0) // also of DEL requests
-	maxLenIfName = unix.IFNAMSIZ - 1
+	create      = netlink.Create | netlink.Excl
+	replace     = netlink.Create | netlink.Replace
+	appendAfter = netlink.Create | netlink.Append
+	change      = netlink.HeaderFlags(0) // also of DEL requests
 )
+
+// encode adds attributes to a message.
+type encode func(*netlink.AttributeEncoder)
 
 // execute sends a request that is answered by an acknowledgment only.
 func (ns *NS) execute(what string, typ netlink.HeaderType, flags netlink.HeaderFlags, data []byte) error {
@@ -32,10 +34,10 @@ func (ns *NS) execute(what string, typ netlink.HeaderType, flags netlink.HeaderF
 	return nil
 }
 
-// message is a fixed header of rtnetlink followed by attributes.
-func (ns *NS) message(what string, typ netlink.HeaderType, flags netlink.HeaderFlags, header []byte, encode func(*netlink.AttributeEncoder)) error {
+// message sends a fixed header of rtnetlink followed by attributes.
+func (ns *NS) message(what string, typ netlink.HeaderType, flags netlink.HeaderFlags, header []byte, attributes encode) error {
 	ae := netlink.NewAttributeEncoder()
-	encode(ae)
+	attributes(ae)
 	attrs, err := ae.Encode()
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)

@@ -39,7 +39,12 @@ type Flannel struct {
 // Start makes the flannel device of each own lease on top of the device lower.
 // A MAC in an own lease becomes the device's.
 func Start(ns *netns.NS, lower string, own []lease.Lease) (*Flannel, error) {
-	f := &Flannel{ns: ns, own: map[netstate.Family]lease.Lease{}, devices: map[netstate.Family]netstate.Link{}, programmed: map[lease.Key]lease.Lease{}}
+	f := &Flannel{
+		ns:         ns,
+		own:        map[netstate.Family]lease.Lease{},
+		devices:    map[netstate.Family]netstate.Link{},
+		programmed: map[lease.Key]lease.Lease{},
+	}
 	below, err := ns.Link(lower)
 	if err != nil {
 		return nil, fmt.Errorf("start flannel's stand-in: %w", err)

@@ -52,7 +52,8 @@ func (p position) lease() wire.Lease {
 
 func (q query) page(s *wire.Snapshot) wire.LeaseList {
 	list := wire.LeaseList{APIVersion: wire.APIVersion, Kind: wire.KindLeaseList, Node: s.Node, Time: s.Time, Items: []wire.Lease{}}
-	for _, l := range s.Leases {
+	for i := range s.Leases {
+		l := &s.Leases[i]
 		if q.after != nil && l.Compare(q.after.lease()) <= 0 {
 			continue
 		}
@@ -64,7 +65,7 @@ func (q query) page(s *wire.Snapshot) wire.LeaseList {
 			list.Continue = position{[]byte(last.Peer), uint8(last.Family), last.Lease}.token()
 			break
 		}
-		list.Items = append(list.Items, l)
+		list.Items = append(list.Items, *l)
 	}
 	return list
 }

@@ -131,10 +131,11 @@ func (e *Engine) offer(interest expect.Interest) {
 }
 
 // takeState makes the state the one to judge. Its Touched compares it with the
-// state before it, which says nothing if that was read for other leases.
+// state before it, which says nothing if that was read for other leases, or if
+// one of the two could not be read.
 func (e *Engine) takeState(state *netstate.State) {
 	e.in.Touched = state.Touched
-	if e.in.State == nil || e.in.State.Generation != state.Generation {
+	if e.in.State == nil || e.in.State.Generation != state.Generation || e.in.State.Complete != state.Complete {
 		e.in.Touched = nil
 	}
 	e.in.State = state

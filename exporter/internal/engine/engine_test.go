@@ -135,7 +135,9 @@ func TestRun_Touched(t *testing.T) {
 		h.states <- &netstate.State{Generation: 1, Touched: subnet} // read for other leases than the one before
 		h.states <- &netstate.State{Generation: 1, Touched: subnet}
 		h.states <- &netstate.State{Generation: 1}
-		h.sets <- lease.Set{Generation: 1, Problem: "lost"} // the same leases
+		h.states <- &netstate.State{Generation: 1, Complete: true, Touched: subnet} // could not be read before
+		h.states <- &netstate.State{Generation: 1, Touched: subnet}                 // cannot be read now
+		h.sets <- lease.Set{Generation: 1, Problem: "lost"}                         // the same leases
 		h.sets <- lease.Set{Generation: 2}
 		synctest.Wait()
 
@@ -143,7 +145,7 @@ func TestRun_Touched(t *testing.T) {
 		for _, c := range h.judge.seen() {
 			got = append(got, c.in.Touched)
 		}
-		want := [][]netip.Prefix{nil, nil, nil, subnet, nil, {}, nil}
+		want := [][]netip.Prefix{nil, nil, nil, subnet, nil, nil, nil, {}, nil}
 		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 			t.Errorf("Touched of each call (-want +got):\n%s", diff)
 		}

@@ -38,9 +38,9 @@ func logSources(log *slog.Logger, old, next []wire.Source) {
 		case s.Complete && s.Problem != "" && (!was || old[i].Problem != s.Problem):
 			log.Warn("source is read, with a problem", "source", s.Name, "problem", s.Problem)
 		case s.Complete && !was:
-			log.Info("source is read", "source", s.Name)
+			log.Info("source is read", "name", s.Name)
 		case !s.Complete && (i < 0 || was || old[i].Problem != s.Problem):
-			log.Warn("source cannot be read", "source", s.Name, "problem", s.Problem)
+			log.Warn("source cannot be read", "name", s.Name, "problem", s.Problem)
 		}
 	}
 }

@@ -127,7 +127,7 @@ func TestLogTransitions(t *testing.T) {
 		},
 		{
 			name: "source lost", old: wire.Snapshot{Sources: source(true, "")}, next: wire.Snapshot{Sources: source(false, "no such file")},
-			want: []string{`level=WARN msg="source cannot be read" source=file problem="no such file"`},
+			want: []string{`level=WARN msg="source cannot be read" name=file problem="no such file"`},
 		},
 		{
 			name: "source read, with a problem", old: wire.Snapshot{Sources: source(false, "not read yet")}, next: wire.Snapshot{Sources: source(true, "no own lease")},
@@ -141,7 +141,7 @@ func TestLogTransitions(t *testing.T) {
 		},
 		{
 			name: "source back", old: wire.Snapshot{Sources: source(false, "no such file")}, next: wire.Snapshot{Sources: source(true, "")},
-			want: []string{`level=INFO msg="source is read" source=file`},
+			want: []string{`level=INFO msg="source is read" name=file`},
 		},
 		{
 			name: "complete", next: wire.Snapshot{Complete: true, Healthy: true, Summary: wire.Summary{Leases: 4}},

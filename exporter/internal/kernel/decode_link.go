@@ -20,7 +20,7 @@ func decodeLink(b []byte) (l netstate.Link, ok bool, err error) {
 	}
 	l.Index = int(int32(native.Uint32(b[4:])))
 	flags := native.Uint32(b[8:])
-	l.Up, l.LowerUp = flags&unix.IFF_UP != 0, flags&unix.IFF_LOWER_UP != 0
+	l.Up, l.LowerUp, l.Running = flags&unix.IFF_UP != 0, flags&unix.IFF_LOWER_UP != 0, flags&unix.IFF_RUNNING != 0
 	foreign := false
 	for rest := b[unix.SizeofIfInfomsg:]; len(rest) > 0; {
 		var typ uint16

@@ -22,7 +22,8 @@ type tableKey struct {
 }
 
 // collect dumps into a new slice the entries that decode accepts.
-func collect[T any](r *requests, what string, typ netlink.HeaderType, m rtnetlink.Message, attrs []byte, decode func([]byte) (T, bool, error)) ([]T, error) {
+func collect[T any](r *requests, what string, typ netlink.HeaderType, m rtnetlink.Message, attrs []byte,
+	decode func([]byte) (T, bool, error)) ([]T, error) {
 	var all []T
 	err := again(func() { all = nil }, func() error {
 		return r.dump(typ, m, attrs, func(body []byte) error {

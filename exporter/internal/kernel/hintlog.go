@@ -6,32 +6,28 @@ import (
 	"routewatch/shared/netstate"
 )
 
-// hintsKept bounds the oldest and, again, the newest hints of one State. What
-// is in between tells nothing that these do not.
+// hintsKept bounds the oldest, the newest, and the telling hints of one State.
 const hintsKept = 1024
 
-// hintLog is a bounded list of hints. When it overflows, hints about routes,
-// neighbors and FDB entries go first: a flap of one device drops thousands of
-// them, and the few link hints among them tell why.
+// hintLog is a bounded list of hints. When it overflows, the hints about routes,
+// neighbors and FDB entries between the oldest and the newest go first: a flap of
+// one device drops thousands of them, and the few link hints among them tell why.
 type hintLog []netstate.Hint
 
 func (l *hintLog) add(hints ...netstate.Hint) {
 	*l = append(*l, hints...)
-	if len(*l) > 3*hintsKept { // not at each hint: trimming is linear
+	if len(*l) > 4*hintsKept { // not at each hint: trimming is linear
 		l.trim()
 	}
 }
 
 func (l *hintLog) trim() {
-	if len(*l) <= 2*hintsKept {
-		return
-	}
 	i, newest := -1, len(*l)-hintsKept
 	*l = slices.DeleteFunc(*l, func(h netstate.Hint) bool {
 		i++
 		return i >= hintsKept && i < newest && touches(h.Kind)
 	})
-	if excess := len(*l) - 2*hintsKept; excess > 0 {
+	if excess := len(*l) - 3*hintsKept; excess > 0 {
 		*l = slices.Delete(*l, hintsKept, hintsKept+excess)
 	}
 }

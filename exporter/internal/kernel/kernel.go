@@ -36,7 +36,9 @@ type Config struct {
 	// so a very large table is audited less often.
 	AuditInterval time.Duration
 
-	receiveBuffer int // bytes to ask for; 0 is eventBuffer
+	// For tests.
+	receiveBuffer int             // bytes to ask for; 0 is eventBuffer
+	followUps     []time.Duration // nil is followUps()
 }
 
 // Watch reads the kernel until ctx ends and then returns nil. Each interest

@@ -1,15 +1,13 @@
 package kernel
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	gapMin = 10 * time.Millisecond // between two reads while events go on
 	gapMax = 50 * time.Millisecond
-
-	// After a link or address event the kernel is read again: once it has
-	// settled, and once whoever repairs it should have.
-	followSoon = 50 * time.Millisecond
-	followLate = time.Second
 
 	retryMin = 100 * time.Millisecond
 	retryMax = 5 * time.Second
@@ -18,13 +16,17 @@ const (
 	auditShare = 1000
 )
 
+// followUps are when the kernel is read again after a link or address event:
+// once it has settled, and once whoever repairs it should have.
+func followUps() []time.Duration { return []time.Duration{50 * time.Millisecond, time.Second} }
+
 // pace decides when the kernel is read. All its times are given to it.
 type pace struct {
 	gap       time.Duration
 	lastRead  time.Time // end of the last read that events asked for
 	notBefore time.Time // for the next such read
 
-	follow [2]time.Time // zero: none
+	follow []time.Time
 	audit  time.Time
 	retry  time.Duration // the last delay after a failure
 }
@@ -49,20 +51,19 @@ func (p *pace) failed(now time.Time) {
 	p.notBefore = now.Add(p.retry)
 }
 
-// settle asks for the reads that follow a link or address event.
-func (p *pace) settle(now time.Time) {
-	p.follow = [2]time.Time{now.Add(followSoon), now.Add(followLate)}
+// settle asks for reads that follow a link or address event after some delays.
+func (p *pace) settle(now time.Time, delays []time.Duration) {
+	p.follow = p.follow[:0]
+	for _, d := range delays {
+		p.follow = append(p.follow, now.Add(d))
+	}
 }
 
 // followDue reports whether such a read is due, and forgets it.
 func (p *pace) followDue(now time.Time) bool {
-	due := false
-	for i, t := range p.follow {
-		if !t.IsZero() && !now.Before(t) {
-			p.follow[i], due = time.Time{}, true
-		}
-	}
-	return due
+	before := len(p.follow)
+	p.follow = slices.DeleteFunc(p.follow, func(t time.Time) bool { return !now.Before(t) })
+	return len(p.follow) < before
 }
 
 // auditDue reports whether an audit is due, and sets the time of the next.
@@ -87,7 +88,7 @@ func (p *pace) next(pending bool) time.Time {
 		t = p.notBefore
 	}
 	for _, f := range p.follow {
-		if !f.IsZero() && f.Before(t) {
+		if f.Before(t) {
 			t = f
 		}
 	}

@@ -49,17 +49,21 @@ func (r *reader) recheck(old *netstate.State, w *work) (*netstate.State, error) 
 		return nil, nil
 	}
 	tables := r.consulted(s)
+	whole := aliased(old.Routes)
+	union(&whole, w.tables)
 	s.Routes = slices.DeleteFunc(slices.Clone(old.Routes), func(rt netstate.Route) bool {
-		return devices[rt.Device] || w.tables[keyOf(rt)] || !tables[keyOf(rt)]
+		return devices[rt.Device] || whole[keyOf(rt)] || !tables[keyOf(rt)]
 	})
 	for t := range tables {
-		if err := r.retable(s, t, w.tables[t], devices, flannel); err != nil {
+		if err := r.retable(s, t, whole[t], devices, flannel); err != nil {
 			return nil, err
 		}
 	}
 	s.Sort()
-	if aliased(s.Routes) {
-		return nil, nil
+	for t := range aliased(s.Routes) {
+		if !whole[t] {
+			return nil, nil
+		}
 	}
 	return r.finish(s, r.in.queries(s))
 }
@@ -100,15 +104,18 @@ func (r *reader) recheckable(old, s *netstate.State) bool {
 	return true
 }
 
-// aliased reports whether routes share destination, table, priority and TOS.
-// Their order counts, and only the dump of the whole table shows it.
-func aliased(sorted []netstate.Route) bool {
+// aliased returns the tables with routes that share destination, priority and
+// TOS: their order counts, and only a dump of the whole table shows it. Table
+// local of IPv6 often is one: the address of the flannel device is also the
+// anycast address of cni0's subnet.
+func aliased(sorted []netstate.Route) map[tableKey]bool {
+	tables := map[tableKey]bool{}
 	for i := 1; i < len(sorted); i++ {
 		if netstate.CompareRoutes(sorted[i-1], sorted[i]) == 0 {
-			return true
+			tables[keyOf(sorted[i])] = true
 		}
 	}
-	return false
+	return tables
 }
 
 // suspects are the devices whose routes may have changed without a route event.
@@ -133,34 +140,54 @@ func (r *reader) suspects(old *netstate.State, w *work, flannel []int) map[int]b
 // touch reads the tables and devices that events named, and asks again for the
 // lookups that they can have changed. State.Touched says which subnets it concerns.
 func (r *reader) touch(old *netstate.State, w *work) (*netstate.State, error) {
-	s := *old
-	flannel := r.in.flannelDevices(old.Links)
-	if len(w.tables) > 0 {
-		fresh, err := r.tables(w.tables, flannel)
-		if err != nil {
-			return nil, err
-		}
-		for _, rt := range old.Routes {
-			if !w.tables[keyOf(rt)] {
-				fresh = append(fresh, rt)
-			}
-		}
-		s.Routes = fresh
-	}
-	if err := r.touchDevices(&s, w, flannel); err != nil {
+	fresh := *old
+	if err := r.reread(&fresh, w, r.in.flannelDevices(old.Links)); err != nil {
 		return nil, err
 	}
-	fresh := netstate.State{Routes: slices.Clone(s.Routes), Neighbors: slices.Clone(s.Neighbors), FDB: slices.Clone(s.FDB)}
-	fresh.Sort() // not s: the other slices are published and may be read meanwhile
-	s.Routes, s.Neighbors, s.FDB = fresh.Routes, fresh.Neighbors, fresh.FDB
-
-	changed := changedPrefixes(old, &s, w)
-	queries, reused := r.split(old, &s, changed)
-	s.Lookups, s.Touched = reused, r.in.touchedSubnets(changed)
-	if !slices.Equal(old.FDB, s.FDB) || slices.ContainsFunc(changed, r.in.coversPublicIP) {
-		s.Touched = nil // which leases have this MAC or this endpoint only judge knows
+	changed := changedPrefixes(old, &fresh, w)
+	queries, reused := r.split(old, &fresh, changed)
+	fresh.Lookups, fresh.Touched = reused, r.in.touchedSubnets(changed)
+	if !slices.Equal(old.FDB, fresh.FDB) || slices.ContainsFunc(changed, r.in.coversPublicIP) {
+		fresh.Touched = nil // which leases have this MAC or this endpoint only judge knows
 	}
-	return r.finish(&s, queries)
+	return r.finish(&fresh, queries)
+}
+
+// reread replaces the lists of s that the events of a touch named. They are
+// sorted apart: the other lists are published and may be read meanwhile.
+func (r *reader) reread(s *netstate.State, w *work, flannel []int) (err error) {
+	var fresh netstate.State
+	if len(w.tables) > 0 {
+		if fresh.Routes, err = r.tables(w.tables, flannel); err != nil {
+			return err
+		}
+		for _, rt := range s.Routes {
+			if !w.tables[keyOf(rt)] {
+				fresh.Routes = append(fresh.Routes, rt)
+			}
+		}
+	}
+	if w.neighbors {
+		if fresh.Neighbors, err = r.neighbors(flannel); err != nil {
+			return err
+		}
+	}
+	if w.fdb {
+		if fresh.FDB, err = r.fdb(flannel); err != nil {
+			return err
+		}
+	}
+	fresh.Sort()
+	if len(w.tables) > 0 {
+		s.Routes = fresh.Routes
+	}
+	if w.neighbors {
+		s.Neighbors = fresh.Neighbors
+	}
+	if w.fdb {
+		s.FDB = fresh.FDB
+	}
+	return nil
 }
 
 // changedPrefixes returns what the events of a touch named and what has in fact
@@ -173,43 +200,43 @@ func changedPrefixes(old, s *netstate.State, w *work) prefixSet {
 }
 
 // split returns the queries to ask again, and the answers of the others: a
-// change of a route concerns a lookup only if its prefix covers the address,
-// or, for forwarded packets, the source's.
+// change of a route concerns a lookup only if its prefix covers the address.
+// The few of forwarded packets, whose source counts too, are always asked.
 func (r *reader) split(old, s *netstate.State, changed prefixSet) (ask []netstate.Query, reused []netstate.Lookup) {
+	known := old.Lookups // in the order of the queries
 	for _, q := range r.in.queries(s) {
-		if q.IIF == 0 && !changed.covers(q.Dst) {
-			if l, ok := old.Lookup(q); ok {
-				reused = append(reused, l)
-				continue
-			}
+		for len(known) > 0 && known[0].Query.Compare(q) < 0 {
+			known = known[1:]
 		}
-		ask = append(ask, q)
+		if len(known) > 0 && known[0].Query == q && q.IIF == 0 && !changed.covers(q.Dst) {
+			reused = append(reused, known[0])
+		} else {
+			ask = append(ask, q)
+		}
 	}
 	return ask, reused
 }
 
-func (r *reader) touchDevices(s *netstate.State, w *work, flannel []int) (err error) {
-	if len(w.neighbors) > 0 {
-		s.Neighbors = nil
-		for _, d := range flannel {
-			n, err := r.req.neighbors(d)
-			if err != nil {
-				return err
-			}
-			s.Neighbors = append(s.Neighbors, n...)
+func (r *reader) neighbors(devices []int) (all []netstate.Neighbor, err error) {
+	for _, d := range devices {
+		some, err := r.req.neighbors(d)
+		if err != nil {
+			return nil, err
 		}
+		all = append(all, some...)
 	}
-	if len(w.fdb) > 0 {
-		s.FDB = nil
-		for _, d := range flannel {
-			f, err := r.req.fdb(d)
-			if err != nil {
-				return err
-			}
-			s.FDB = append(s.FDB, f...)
+	return all, nil
+}
+
+func (r *reader) fdb(devices []int) (all []netstate.FDBEntry, err error) {
+	for _, d := range devices {
+		some, err := r.req.fdb(d)
+		if err != nil {
+			return nil, err
 		}
+		all = append(all, some...)
 	}
-	return nil
+	return all, nil
 }
 
 // devices begins a picture: what the kernel's network lock guards, and the
@@ -235,8 +262,11 @@ func (r *reader) devices() (s *netstate.State, err error) {
 		return nil, err
 	}
 	flannel := r.in.flannelDevices(s.Links)
-	everything := &work{neighbors: map[int]bool{0: true}, fdb: map[int]bool{0: true}}
-	return s, r.touchDevices(s, everything, flannel)
+	if s.Neighbors, err = r.neighbors(flannel); err != nil {
+		return nil, err
+	}
+	s.FDB, err = r.fdb(flannel)
+	return s, err
 }
 
 // tables reads the routes to keep of some tables.

@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	// replyTimeout is how long the kernel may stay silent. It answers in
-	// microseconds unless another process holds the RTNL lock.
-	replyTimeout = time.Second
+	// replyTimeout is how long the kernel may stay silent before nothing is
+	// known any more. It answers in microseconds unless another process holds
+	// the RTNL lock, which tearing down many namespaces does for over a second.
+	replyTimeout = 5 * time.Second
 	// requestBuffer is asked for so that a batch of replies cannot overflow it.
 	requestBuffer = 1 << 20
 	// maxInterrupted is how often a dump is repeated that the kernel calls inconsistent.
@@ -59,7 +60,8 @@ func (r *requests) dump(typ netlink.HeaderType, m encoding.BinaryMarshaler, attr
 	return r.ask(typ, netlink.Dump, m, attrs, func(_ uint16, body []byte) error { return each(body) })
 }
 
-func (r *requests) ask(typ netlink.HeaderType, flags netlink.HeaderFlags, m encoding.BinaryMarshaler, attrs []byte, each func(typ uint16, body []byte) error) error {
+func (r *requests) ask(typ netlink.HeaderType, flags netlink.HeaderFlags, m encoding.BinaryMarshaler, attrs []byte,
+	each func(typ uint16, body []byte) error) error {
 	data, err := m.MarshalBinary()
 	if err != nil {
 		return err

@@ -3,7 +3,6 @@ package kernel
 import (
 	"net/netip"
 	"slices"
-	"sort"
 
 	"routewatch/shared/netstate"
 )
@@ -66,9 +65,8 @@ func (c *scope) route(r netstate.Route, viaFlannel bool) bool {
 
 // hasAddr reports whether the picture's device has the address.
 func (c *scope) hasAddr(a netstate.Addr) bool {
-	addrs := c.base.Addrs
-	for i := sort.Search(len(addrs), func(i int) bool { return addrs[i].Device >= a.Device }); i < len(addrs) && addrs[i].Device == a.Device; i++ {
-		if addrs[i] == a {
+	for p := range c.base.AddrsOf(a.Device) {
+		if p == a.Prefix {
 			return true
 		}
 	}

@@ -42,6 +42,9 @@ func newWatcher(cfg Config, states chan<- *netstate.State) (*watcher, error) {
 	if cfg.receiveBuffer == 0 {
 		cfg.receiveBuffer = eventBuffer
 	}
+	if cfg.followUps == nil {
+		cfg.followUps = followUps()
+	}
 	netns, err := openNetNS(cfg.NetNS)
 	if err != nil {
 		return nil, err
@@ -161,12 +164,12 @@ func (w *watcher) step(now time.Time) *netstate.State {
 			return w.fail(fmt.Errorf("wait for rtnetlink events: %w", err))
 		}
 	}
-	auditing := false
 	if w.pace.auditDue(now, w.cfg.AuditInterval) {
-		auditing = w.work.empty()
 		w.work.needSweep(resyncAudit)
 	}
-	w.work.recheck = w.work.recheck || w.pace.followDue(now)
+	if w.pace.followDue(now) {
+		w.work.recheck = true
+	}
 	if w.work.empty() || !w.pace.ready(now) {
 		return nil
 	}
@@ -189,18 +192,19 @@ func (w *watcher) step(now time.Time) *netstate.State {
 		w.pace.audited(end, end.Sub(now), w.cfg.AuditInterval)
 	}
 	if job.moved() {
-		w.pace.settle(end)
+		w.pace.settle(end, w.cfg.followUps)
 	}
-	return w.accept(s, &job, auditing)
+	return w.accept(s, &job)
 }
 
 // accept makes s the picture and returns what to send: nothing if no event asked
 // for the read and it shows the same as before.
-func (w *watcher) accept(s *netstate.State, job *work, auditing bool) *netstate.State {
+func (w *watcher) accept(s *netstate.State, job *work) *netstate.State {
 	silent := len(job.hints) == 0
-	if silent && (auditing || job.sweep == "") {
+	audit := job.sweep == resyncAudit && !job.recheck && !job.touched // and nothing else
+	if silent && (audit || job.sweep == "") {
 		changed := drift(newScope(w.reader.in, s, nil), w.picture, s)
-		if auditing {
+		if audit {
 			w.counters.AuditDrift += uint64(changed)
 		} else if changed == 0 && w.sent.Complete {
 			w.picture = s
@@ -254,6 +258,7 @@ func (w *watcher) read(job *work) (*netstate.State, error) {
 		next := newScope(w.reader.in, s, w.reader.consulted(s))
 		late, quiet, err := w.events.settle(next, job.readsLinks())
 		if err != nil {
+			job.merge(late)
 			return nil, err
 		}
 		wrong := w.reader.in.disagreements(s)

@@ -31,8 +31,8 @@ type work struct {
 	devices   map[int]bool // whose routes a recheck reads
 	prefSrcs  []netip.Addr // lost addresses: routes that prefer them as source may be gone
 	tables    map[tableKey]bool
-	neighbors map[int]bool // devices
-	fdb       map[int]bool // devices
+	neighbors bool
+	fdb       bool
 	prefixes  []netip.Prefix
 
 	hints hintLog
@@ -79,10 +79,10 @@ func (w *work) add(h netstate.Hint) {
 		set(&w.tables, tableKey{h.Family, h.Table})
 	case netstate.NeighborChanged, netstate.NeighborDeleted:
 		w.touch(h.Prefix)
-		set(&w.neighbors, h.Index)
+		w.neighbors = true
 	case netstate.FDBChanged, netstate.FDBDeleted:
 		w.touched = true
-		set(&w.fdb, h.Index)
+		w.fdb = true
 	case netstate.AddrDeleted:
 		w.recheck = true
 		set(&w.devices, h.Index)
@@ -112,8 +112,8 @@ func (w *work) merge(o work) {
 	w.touched = w.touched || o.touched
 	union(&w.devices, o.devices)
 	union(&w.tables, o.tables)
-	union(&w.neighbors, o.neighbors)
-	union(&w.fdb, o.fdb)
+	w.neighbors = w.neighbors || o.neighbors
+	w.fdb = w.fdb || o.fdb
 	w.prefSrcs = append(w.prefSrcs, o.prefSrcs...)
 	for _, p := range o.prefixes {
 		w.touch(p)

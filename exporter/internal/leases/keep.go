@@ -4,7 +4,6 @@
 package leases
 
 import (
-	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -44,9 +43,8 @@ func (k *Keeper) Set() lease.Set { return k.set }
 func (k *Keeper) Take(now, synced time.Time, set lease.Set) bool {
 	old := k.set
 	set.Source, set.Synced, set.Generation = old.Source, synced, old.Generation
-	set.Problem = ownProblem(&set)
 	if !listsOwn(&set) {
-		set.Complete = false
+		set.Complete, set.Problem = false, set.OwnProblem()
 		if old.Generation == 0 {
 			set.Own, set.Families, set.Leases = nil, nil, nil
 		}
@@ -85,7 +83,7 @@ func (k *Keeper) become(now time.Time, set lease.Set) bool {
 	k.set = set
 	k.logTransition(&old)
 	if old.Complete == set.Complete && old.Problem == set.Problem && old.Generation == set.Generation &&
-		slices.Equal(old.Skipped, set.Skipped) {
+		old.Written.Equal(set.Written) && slices.Equal(old.Skipped, set.Skipped) {
 		return false
 	}
 	k.announce(now)
@@ -106,39 +104,6 @@ func sameLeases(a, b *lease.Set) bool {
 	return slices.Equal(a.Own, b.Own) && slices.Equal(a.Families, b.Families) && slices.Equal(a.Leases, b.Leases)
 }
 
-// ownProblem says why the own lease is not known; "" if it is.
-func ownProblem(set *lease.Set) string {
-	for _, l := range set.Own {
-		if l.Malformed != "" {
-			return fmt.Sprintf("this node's own lease cannot be used: Node %s: %s; restart flannel on this node, which writes it anew",
-				set.Self, l.Malformed)
-		}
-	}
-	if len(set.Own) > 0 {
-		return ""
-	}
-	for _, s := range set.Skipped {
-		if s.Node == set.Self {
-			return fmt.Sprintf("this node's own lease is not known: Node %s: %s; if flannel should run here, look at its pod on this node",
-				set.Self, s.Reason)
-		}
-	}
-	return fmt.Sprintf("this node's own Node %q is not among the %d Nodes: "+
-		"give its name, as `kubectl get nodes` prints it, with --node-name or NODE_NAME", set.Self, count(set))
-}
-
 func listsOwn(set *lease.Set) bool {
 	return len(set.Own) > 0 || slices.ContainsFunc(set.Skipped, func(s lease.Skipped) bool { return s.Node == set.Self })
-}
-
-// count returns how many Nodes the Set tells of.
-func count(set *lease.Set) int {
-	names := map[string]bool{}
-	for _, l := range set.Leases {
-		names[l.Peer] = true
-	}
-	for _, s := range set.Skipped {
-		names[s.Node] = true
-	}
-	return len(names)
 }

@@ -41,6 +41,8 @@ var (
 		"1 if the leases can be read from their source, 0 if not; the last ones read are then used.", "source")
 	sourceSync = describe("lease_source_last_sync_timestamp_seconds",
 		"When the leases were last known to be what their source holds.")
+	sourceWritten = describe("lease_source_written_timestamp_seconds",
+		"When somebody last wrote what the leases were read from: the modification time of the lease file. Only where the source has one.")
 	lastAudit = describe("last_audit_timestamp_seconds",
 		"When the kernel was last read completely, without an event asking for it.")
 
@@ -64,7 +66,7 @@ var catalog = []*prometheus.Desc{
 	leases, leaseEffects, problemStart, problemsTruncated,
 	routesExpected, routesPresent, routesMissing, staleObjects,
 	deviceUp, nodeProblem,
-	sourceUp, sourceSync, lastAudit,
+	sourceUp, sourceSync, sourceWritten, lastAudit,
 	incidents, routeEvents, resyncs, auditDrift, overruns, receiveBuffer,
 }
 

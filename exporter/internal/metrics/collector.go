@@ -38,15 +38,18 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	out.gauge(snapshotComplete, boolean(s.Complete))
 	out.gauge(sourceUp, boolean(source.Complete), source.Name)
 	out.timestamp(sourceSync, source.LastSync)
+	out.timestamp(sourceWritten, source.Written)
 	if s.LeasesRead {
 		out.leases(s)
 		out.problems(s, c.maxProblems)
 	}
 	if kernelKnown(s) {
 		out.devices(s.Devices)
+	}
+	if s.NodeJudged {
 		out.nodeProblems(s.NodeProblems)
 	}
-	if s.LeasesRead && kernelKnown(s) {
+	if s.LeasesRead && s.KernelRead && kernelKnown(s) {
 		out.objects(s)
 	}
 	out.totals(s)
@@ -83,9 +86,9 @@ func (out sink) leases(s *wire.Snapshot) {
 // problems shows the worst broken leases one by one. Leases whose labels are
 // the same, which only a broken source can hold, share a series.
 func (out sink) problems(s *wire.Snapshot, most int) {
-	bad := s.Problems(verdict.State.Bad)
+	worst, total := s.Problems(most, verdict.State.Bad)
 	shown := map[[6]string]bool{}
-	for _, l := range bad[:min(len(bad), most)] {
+	for _, l := range worst {
 		labels := [6]string{l.Family.String(), "", label(l.Peer), string(l.State), string(l.Effect), string(l.Cause)}
 		if l.Lease.IsValid() {
 			labels[1] = l.Lease.String()
@@ -95,7 +98,7 @@ func (out sink) problems(s *wire.Snapshot, most int) {
 			out.timestamp(problemStart, l.Since, labels[:]...)
 		}
 	}
-	out.gauge(problemsTruncated, float64(max(0, len(bad)-most)))
+	out.gauge(problemsTruncated, float64(total-len(worst)))
 }
 
 func (out sink) devices(devices []wire.Device) {

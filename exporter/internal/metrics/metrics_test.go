@@ -43,7 +43,7 @@ func snapshot(n int) *wire.Snapshot {
 	s := empty()
 	s.Complete, s.LeasesRead, s.KernelRead, s.Healthy = true, true, true, true
 	s.Backend, s.VNI = "vxlan", 1
-	s.Sources = []wire.Source{{Name: "file", Complete: true, LastSync: noon}, {Name: "kernel", Complete: true}}
+	s.Sources = []wire.Source{{Name: "file", Complete: true, LastSync: noon, Written: noon.Add(-time.Hour)}, {Name: "kernel", Complete: true}}
 	s.Devices = []wire.Device{{Name: "flannel.1", Family: netstate.IPv4, Present: true, Up: true}}
 	s.IncidentsTotal = map[string]uint64{"link_down": 2}
 	s.Counters = netstate.Counters{
@@ -86,9 +86,11 @@ func TestMetrics_Golden(t *testing.T) {
 	flapped.Leases[1] = broken(flapped.Leases[1], time.Minute, verdict.Leaking)
 	flapped.Leases[2] = broken(flapped.Leases[2], time.Hour, verdict.Unreachable)
 	flapped.NodeProblems = []wire.NodeProblem{{Problem: verdict.DeviceMAC}}
+	flapped.NodeJudged = true
 
 	kernelLost := snapshot(2)
 	kernelLost.Complete, kernelLost.Sources[1].Complete = false, false
+	kernelLost.Sources[0].Written = time.Time{} // as of a source that has none
 	for i := range kernelLost.Leases {
 		kernelLost.Leases[i].State, kernelLost.Leases[i].Effect = verdict.Unknown, verdict.EffectUnknown
 	}
@@ -157,6 +159,7 @@ func TestMetrics_NothingReadIsNotGreen(t *testing.T) {
 	for _, name := range []string{
 		"routewatch_leases", "routewatch_lease_effects", "routewatch_lease_problems_truncated", "routewatch_routes_missing",
 		"routewatch_routes_present", "routewatch_stale_objects", "routewatch_node_problem", "routewatch_device_up",
+		"routewatch_lease_source_written_timestamp_seconds",
 	} {
 		if n, err := testutil.GatherAndCount(registry(empty()), name); n != 0 || err != nil {
 			t.Errorf("%s has %d series before anything was read (error %v)", name, n, err)

@@ -19,7 +19,8 @@ const (
 	source = "file"
 
 	defaultInterval = 500 * time.Millisecond
-	// maxUnsettled is how long a file may keep changing before it is read all the same.
+	// maxUnsettled is how long a file may keep changing, or be empty, before it
+	// is read all the same.
 	maxUnsettled = 5 * time.Second
 )
 
@@ -36,7 +37,7 @@ type Config struct {
 func Read(cfg Config) (lease.Set, error) {
 	w := newWatcher(cfg)
 	c, err := load(cfg)
-	w.take(c, err, time.Now())
+	w.take(c, err, time.Now().UTC())
 	return w.keep.Set(), err
 }
 
@@ -56,7 +57,7 @@ func Watch(ctx context.Context, cfg Config, sets chan<- lease.Set) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	out := sets // nil while there is nothing to send
-	w.poll(time.Now())
+	w.poll(time.Now().UTC())
 	for {
 		select {
 		case <-ctx.Done():
@@ -64,7 +65,7 @@ func Watch(ctx context.Context, cfg Config, sets chan<- lease.Set) error {
 		case out <- w.keep.Set():
 			out = nil
 		case now := <-ticker.C:
-			if w.poll(now) {
+			if w.poll(now.UTC()) {
 				out = sets
 			}
 		}

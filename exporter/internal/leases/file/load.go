@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+	"time"
 
 	"routewatch/shared/lease"
 )
@@ -30,10 +31,13 @@ func signatureOf(path string) signature {
 func newSignature(info fs.FileInfo) signature {
 	s := signature{size: info.Size(), mode: info.Mode()}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		s.device, s.inode, s.mtime, s.ctime = uint64(st.Dev), st.Ino, st.Mtim, st.Ctim
+		s.device, s.inode, s.mtime, s.ctime = st.Dev, st.Ino, st.Mtim, st.Ctim
 	}
 	return s
 }
+
+// emptied reports whether there is a file without content.
+func (s signature) emptied() bool { return s != (signature{}) && s.mode.IsRegular() && s.size == 0 }
 
 // content is what was in the file.
 type content struct {
@@ -41,7 +45,6 @@ type content struct {
 	// signature is that of the file when it was opened; zero if it was not
 	// read to its end.
 	signature signature
-	changing  bool // it was written while it was read
 }
 
 // load reads the file. Its errors name the file, the line where there is one,
@@ -76,13 +79,22 @@ func loadOpen(f *os.File, opts lease.Options) (content, error) {
 	}
 	c := content{signature: newSignature(info)}
 	c.set, err = lease.Read(f, opts)
+	c.set.Written = written(info)
 	var notRead *fs.PathError
 	if errors.As(err, &notRead) {
 		return content{}, err
 	}
-	after, statErr := f.Stat()
-	c.changing = statErr != nil || newSignature(after) != c.signature
 	return c, err
+}
+
+// written returns when the file was last written; zero if that is no time that
+// JSON knows, which would make the whole status one that cannot be printed.
+func written(info fs.FileInfo) time.Time {
+	t := info.ModTime().UTC()
+	if t.Year() < 1 || t.Year() > 9999 {
+		return time.Time{}
+	}
+	return t
 }
 
 // acceptable says why a file is not to be read.
@@ -101,16 +113,14 @@ func acceptable(info fs.FileInfo) error {
 // explain names the file and, where the error does not, what to do.
 func explain(path string, err error) error {
 	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		err = pathErr.Err // the path is named below
-	}
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("lease file %s: %w: write it with `kubectl get nodes -o json > %[1]s`", path, err)
+	case !errors.As(err, &pathErr):
+		return fmt.Errorf("lease file %s: %w", path, err)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("lease file %s: %w: let uid %d read it, e.g. with `chmod a+r %[1]s`", path, err, os.Geteuid())
+		return fmt.Errorf("lease file %s: %w: let uid %d read it, e.g. with `chmod a+r %[1]s`", path, pathErr.Err, os.Geteuid())
+	default:
+		return fmt.Errorf("lease file %s: %w: write it with `kubectl get nodes -o json > %[1]s`", path, pathErr.Err)
 	}
-	return fmt.Errorf("lease file %s: %w", path, err)
 }

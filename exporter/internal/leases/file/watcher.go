@@ -38,17 +38,16 @@ func (w *watcher) poll(now time.Time) bool {
 		w.unsettled = now
 	}
 	// A file that is being written is left alone until it was the same at two
-	// polls; without any Set yet there is nothing to lose.
+	// polls, and so is one that a shell emptied for `kubectl ... > FILE`, which
+	// writes only after the API server answered; without any Set yet there is
+	// nothing to lose.
 	set := w.keep.Set()
 	first := !set.Complete && set.Problem == ""
 	overdue := now.Sub(w.unsettled) >= maxUnsettled
-	if sig != previous && !first && !overdue {
+	if (sig != previous || sig.emptied()) && !first && !overdue {
 		return false
 	}
 	c, err := load(w.cfg)
-	if c.changing && !first && !overdue {
-		return false
-	}
 	w.unsettled = time.Time{}
 	return w.take(c, err, now)
 }

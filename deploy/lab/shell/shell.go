@@ -1,6 +1,8 @@
 //go:build linux
 
-package main
+// Package shell types commands on a node of the lab without ip(8) or bridge(8)
+// being there: it knows those that routewatch prints.
+package shell
 
 import (
 	"fmt"
@@ -10,9 +12,9 @@ import (
 	"routewatch/shared/netstate"
 )
 
-// typeIn does in a namespace what a person would who typed the command there.
+// Type does in a namespace what a person would who typed the command there.
 // It knows the commands that routewatch prints, and `ip link set DEVICE down`.
-func typeIn(ns *netns.NS, command string) error {
+func Type(ns *netns.NS, command string) error {
 	var device string
 	if n, _ := fmt.Sscanf(command, "ip link set %s down", &device); n == 1 && command == "ip link set "+device+" down" {
 		return ns.SetDown(device)
@@ -57,7 +59,7 @@ func apply(ns *netns.NS, s mend.Step) error {
 		return ns.SetUp(s.Device)
 	case mend.LinkAddress:
 		return ns.SetMAC(s.Device, s.MAC)
-	case mend.AddressAdd:
+	case mend.AddressReplace:
 		return ns.AddAddr(s.Device, s.Prefix)
 	case mend.AddressDelete:
 		return ns.DelAddr(s.Device, s.Prefix)

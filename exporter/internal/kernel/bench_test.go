@@ -1,0 +1,57 @@
+package kernel
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"routewatch/deploy/lab/netns"
+	"routewatch/shared/netstate"
+)
+
+// BenchmarkSweep reads everything for 5,000 peers (2,500 nodes with two families).
+func BenchmarkSweep(b *testing.B) {
+	n := newNode(b, 2500)
+	req, err := dialRequests(mustOpen(b, n.Path()))
+	netns.Must(b, err)
+	defer req.close()
+	r := &reader{req: req, in: newInterest(n.interest())}
+	b.ReportAllocs()
+	for b.Loop() {
+		s, err := r.sweep()
+		netns.Must(b, err)
+		if len(s.Lookups) < 10000 {
+			b.Fatalf("%d lookups", len(s.Lookups))
+		}
+	}
+}
+
+// BenchmarkRouteDeleted is the time from the request that deletes a route to the
+// State without it, at 50 and at 5,000 peers.
+func BenchmarkRouteDeleted(b *testing.B) {
+	for _, bench := range []struct {
+		name  string
+		nodes int
+	}{{"50", 25}, {"5000", 2500}} {
+		b.Run(bench.name, func(b *testing.B) {
+			n := newNode(b, bench.nodes)
+			w := n.watch(b, n.config())
+			w.inSync()
+			p := n.peers[0]
+			var took []time.Duration
+			for b.Loop() {
+				start := time.Now()
+				netns.Must(b, n.RouteDel(netstate.Route{Dst: p.subnet}))
+				w.until("its deletion", func(s *netstate.State) bool { return !hasRoute(s, p) })
+				b.StopTimer()
+				took = append(took, time.Since(start))
+				netns.Must(b, n.RouteReplace(n.route(b, p)))
+				w.until("the route", func(s *netstate.State) bool { return hasRoute(s, p) })
+				time.Sleep(3 * gapMax) // until the pace is that of a single event
+				b.StartTimer()
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+		})
+	}
+}
