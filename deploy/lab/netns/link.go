@@ -111,6 +111,30 @@ func (ns *NS) SetMTU(name string, mtu int) error {
 	return ns.setLink(name, fmt.Sprintf("mtu %d", mtu), rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{MTU: uint32(mtu)}})
 }
 
+// Rename gives a device another name; it may be up.
+func (ns *NS) Rename(name, to string) error {
+	return ns.setLink(name, "name "+to, rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{Name: to}})
+}
+
+// Move puts a device into another namespace. The kernel sets it down and takes
+// its addresses and routes, as if it were deleted here.
+func (ns *NS) Move(name string, to *NS) error {
+	return ns.setLink(name, "netns "+to.Path(), rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{
+		NetNS: rtnetlink.NetNSForFD(uint32(to.file.Fd())),
+	}})
+}
+
+// SetVXLANLocal changes the source of a vxlan device's encapsulated packets.
+func (ns *NS) SetVXLANLocal(name string, local netip.Addr) error {
+	data := &driver.Vxlan{Local: local.AsSlice()}
+	if local.Is6() {
+		data = &driver.Vxlan{Local6: local.AsSlice()}
+	}
+	return ns.setLink(name, "local "+local.String(), rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{
+		Info: &rtnetlink.LinkInfo{Kind: "vxlan", Data: data},
+	}})
+}
+
 func (ns *NS) setLink(name, what string, m rtnetlink.LinkMessage) error {
 	index, err := ns.LinkIndex(name)
 	if err != nil {

@@ -27,11 +27,12 @@
 // and FDB entries permanent.
 //
 //	namespace  New NewT Close Path Do Sysctl
-//	links      AddVeth AddBridge AddVXLAN SetUp SetDown SetMaster SetMAC SetMTU DelLink LinkIndex Link Links
+//	links      AddVeth AddBridge AddVXLAN SetUp SetDown SetMaster SetMAC SetMTU SetVXLANLocal Rename Move DelLink
+//	           LinkIndex Link Links
 //	addresses  AddAddr DelAddr Addrs
-//	routes     RouteAdd RouteReplace RouteAppend RouteDel Routes (hops make a multipath route)
+//	routes     RouteAdd RouteReplace RouteReplaceFor RouteAppend RouteDel Routes (hops make a multipath route)
 //	neighbors  NeighReplace NeighDel Neighbors FDBReplace FDBDel FDB
-//	rules      RuleAdd RuleDel; next-hop objects NextHopReplace NextHopDel
+//	rules      RuleAdd RuleDel; next-hop objects and groups NextHopReplace NextHopDel
 //	tests      Main Require NewT Must MustIndex WithoutSysAdmin IsNotThere
 //	programs   Reexec, the first call of a main
 //

@@ -195,6 +195,27 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+func TestRenameMoveAndChange(t *testing.T) {
+	ns, other := netns.NewT(t), netns.NewT(t)
+	netns.Must(t, ns.AddVXLAN(netns.VXLAN{Name: "flannel.1", VNI: 1, Port: 8472, Local: netip.MustParseAddr("192.168.1.59"), MTU: 1450}))
+	netns.Must(t, ns.SetUp("flannel.1"))
+	local := netip.MustParseAddr("192.168.1.60")
+	netns.Must(t, ns.SetVXLANLocal("flannel.1", local))
+	netns.Must(t, ns.Rename("flannel.1", "renamed"))
+	got, err := ns.Link("renamed")
+	netns.Must(t, err)
+	if want := (netstate.VXLAN{VNI: 1, Port: 8472, Local: local}); got.VXLAN != want || !got.Up {
+		t.Errorf("renamed = %+v, want it up with %+v", got, want)
+	}
+	netns.Must(t, ns.Move("renamed", other))
+	if _, err := ns.Link("renamed"); !errors.Is(err, unix.ENODEV) {
+		t.Errorf("after the move: %v, want ENODEV", err)
+	}
+	if _, err := other.Link("renamed"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLink_ThatIsNotThere(t *testing.T) {
 	if err := netns.NewT(t).SetUp("flannel.1"); !errors.Is(err, unix.ENODEV) {
 		t.Errorf("SetUp of an absent device: %v, want ENODEV", err)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -27,15 +28,6 @@ type Hop struct {
 	Weight  int // 0 and 1: one share
 }
 
-// NextHop is a next-hop object (ip nexthop).
-type NextHop struct {
-	ID      uint32
-	Family  netstate.Family
-	Device  int // ifindex
-	Gateway netip.Addr
-	OnLink  bool
-}
-
 // RouteAdd adds a route; it is an error if one with the same destination, TOS and metric exists.
 func (ns *NS) RouteAdd(r netstate.Route, hops ...Hop) error {
 	return ns.newRoute("add", create, r, hops)
@@ -51,6 +43,15 @@ func (ns *NS) RouteAppend(r netstate.Route, hops ...Hop) error {
 	return ns.newRoute("append", appendAfter, r, hops)
 }
 
+// RouteReplaceFor is RouteReplace of an IPv6 route that the kernel drops after
+// some whole seconds, once it looks (net.ipv6.route.gc_interval).
+func (ns *NS) RouteReplaceFor(r netstate.Route, life time.Duration) error {
+	r.Type, r.Protocol = netstate.Unicast, protoBoot
+	return ns.route("replace", unix.RTM_NEWROUTE, replace, r, func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.RTA_EXPIRES, uint32(life.Seconds()))
+	})
+}
+
 func (ns *NS) newRoute(verb string, flags netlink.HeaderFlags, r netstate.Route, hops []Hop) error {
 	if r.Type == 0 {
 		r.Type = netstate.Unicast
@@ -58,7 +59,11 @@ func (ns *NS) newRoute(verb string, flags netlink.HeaderFlags, r netstate.Route,
 	if r.Protocol == 0 {
 		r.Protocol = protoBoot
 	}
-	return ns.route(verb, unix.RTM_NEWROUTE, flags, r, hops)
+	return ns.route(verb, unix.RTM_NEWROUTE, flags, r, func(ae *netlink.AttributeEncoder) {
+		if len(hops) > 0 {
+			ae.Do(unix.RTA_MULTIPATH, func() ([]byte, error) { return encodeHops(familyOf(r.Dst.Addr()), hops) })
+		}
+	})
 }
 
 // RouteDel deletes the first route that matches the fields which are set.
@@ -66,10 +71,10 @@ func (ns *NS) RouteDel(r netstate.Route) error {
 	if r.Scope == 0 {
 		r.Scope = unix.RT_SCOPE_NOWHERE // of a deletion: any scope
 	}
-	return ns.route("delete", unix.RTM_DELROUTE, change, r, nil)
+	return ns.route("delete", unix.RTM_DELROUTE, change, r, func(*netlink.AttributeEncoder) {})
 }
 
-func (ns *NS) route(verb string, typ netlink.HeaderType, flags netlink.HeaderFlags, r netstate.Route, hops []Hop) error {
+func (ns *NS) route(verb string, typ netlink.HeaderType, flags netlink.HeaderFlags, r netstate.Route, more encode) error {
 	if r.Table == 0 {
 		r.Table = netstate.TableMain
 	}
@@ -91,9 +96,7 @@ func (ns *NS) route(verb string, typ netlink.HeaderType, flags netlink.HeaderFla
 		if r.PrefSrc.IsValid() {
 			ae.Bytes(unix.RTA_PREFSRC, r.PrefSrc.AsSlice())
 		}
-		if len(hops) > 0 {
-			ae.Do(unix.RTA_MULTIPATH, func() ([]byte, error) { return encodeHops(familyOf(r.Dst.Addr()), hops) })
-		}
+		more(ae)
 	})
 }
 
@@ -129,29 +132,6 @@ func encodeHops(family byte, hops []Hop) ([]byte, error) {
 		b = append(b, attrs...)
 	}
 	return b, nil
-}
-
-// NextHopReplace makes a next-hop object or changes it.
-func (ns *NS) NextHopReplace(nh NextHop) error {
-	header := make([]byte, 8) // struct nhmsg: family, scope, protocol, reserved, flags
-	header[0], header[2] = afOf(nh.Family), protoBoot
-	if nh.OnLink {
-		binary.NativeEndian.PutUint32(header[4:], unix.RTNH_F_ONLINK)
-	}
-	return ns.message(fmt.Sprintf("replace nexthop %d", nh.ID), unix.RTM_NEWNEXTHOP, replace, header, func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NHA_ID, nh.ID)
-		uint32IfSet(ae, unix.NHA_OIF, uint32(nh.Device))
-		if nh.Gateway.IsValid() {
-			ae.Bytes(unix.NHA_GATEWAY, nh.Gateway.AsSlice())
-		}
-	})
-}
-
-// NextHopDel deletes a next-hop object and, silently, the routes that use it.
-func (ns *NS) NextHopDel(id uint32) error {
-	return ns.message(fmt.Sprintf("delete nexthop %d", id), unix.RTM_DELNEXTHOP, change, make([]byte, 8), func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NHA_ID, id)
-	})
 }
 
 // RuleAdd adds a policy rule; an Action of 0 looks up r.Table.

@@ -45,7 +45,11 @@ type Node struct {
 	NS      *netns.NS
 	Pod     *netns.NS // a pod on the node: the third address of each own subnet
 	Flannel *standin.Flannel
+	fabric  *netns.NS // the switch, whose port has the node's name
 }
+
+// Unplug pulls the node's cable: its underlay device stays up and loses its carrier.
+func (n *Node) Unplug() error { return n.fabric.SetDown(n.Name) }
 
 // New makes a switch and a gateway with an address in each underlay network,
 // e.g. 192.168.1.1/24 and fd00:192:168:1::1/64.
@@ -95,7 +99,7 @@ func (n *Network) plug(ns *netns.NS, device, port string, addrs []netip.Prefix) 
 // their subnets on flannel's device and cni0, their MACs (if set) on flannel's
 // devices. Peers are programmed by Node.Flannel.Apply.
 func (n *Network) AddNode(name string, own []lease.Lease) (*Node, error) {
-	node := &Node{Name: name}
+	node := &Node{Name: name, fabric: n.fabric}
 	n.nodes = append(n.nodes, node)
 	if err := n.buildNode(node, own); err != nil {
 		return nil, fmt.Errorf("build %s: %w", name, err)

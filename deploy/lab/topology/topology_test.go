@@ -96,3 +96,13 @@ func TestSingle_HasTheLeasesOfTheSet(t *testing.T) {
 		}
 	}
 }
+
+func TestUnplug_TakesTheCarrierOnly(t *testing.T) {
+	n := topology.Single(t, &lease.Set{Self: "node-1", Own: leases(1)})
+	netns.Must(t, n.Unplug())
+	link, err := n.NS.Link(topology.Underlay)
+	netns.Must(t, err)
+	if !link.Up || link.LowerUp {
+		t.Errorf("%s is %+v, want it up without a carrier", topology.Underlay, link)
+	}
+}

@@ -60,7 +60,7 @@ func readOnly(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
-			problem(w, http.StatusMethodNotAllowed, r.Method+" is not possible here: expected GET or HEAD")
+			Problem(w, http.StatusMethodNotAllowed, r.Method+" is not possible here: expected GET or HEAD")
 			return
 		}
 		next(w, r)
@@ -68,18 +68,19 @@ func readOnly(next http.HandlerFunc) http.HandlerFunc {
 }
 
 func notFound(w http.ResponseWriter, r *http.Request) {
-	problem(w, http.StatusNotFound, "there is nothing at "+r.URL.Path+": / lists what there is")
+	Problem(w, http.StatusNotFound, "there is nothing at "+r.URL.Path+": / lists what there is")
 }
 
 func (h handler) status(w http.ResponseWriter, r *http.Request) {
 	if _, err := parameters(r); err != nil {
-		problem(w, http.StatusBadRequest, err.Error())
+		Problem(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	reply(w, http.StatusOK, "application/json", h.Latest().Status())
 }
 
-func problem(w http.ResponseWriter, code int, detail string) {
+// Problem answers with a problem document (RFC 9457).
+func Problem(w http.ResponseWriter, code int, detail string) {
 	reply(w, code, "application/problem+json", wire.Problem{
 		Type: "about:blank", Title: http.StatusText(code), Status: code, Detail: detail,
 	})

@@ -25,7 +25,7 @@ const (
 func (h handler) leases(w http.ResponseWriter, r *http.Request) {
 	q, err := parseQuery(r)
 	if err != nil {
-		problem(w, http.StatusBadRequest, err.Error())
+		Problem(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	reply(w, http.StatusOK, "application/json", q.page(h.Latest()))

@@ -14,7 +14,7 @@ import (
 func (h handler) healthy(w http.ResponseWriter, _ *http.Request) {
 	idle := h.Idle().Round(time.Millisecond)
 	if idle > MaxIdle {
-		problem(w, http.StatusServiceUnavailable, fmt.Sprintf("the loop turned %s ago: expected at most %s; restart the exporter", idle, MaxIdle))
+		Problem(w, http.StatusServiceUnavailable, fmt.Sprintf("the loop turned %s ago: expected at most %s; restart the exporter", idle, MaxIdle))
 		return
 	}
 	text(w, fmt.Sprintf("healthy: the loop turned %s ago\n", idle))
@@ -27,7 +27,7 @@ func (h handler) ready(w http.ResponseWriter, _ *http.Request) {
 		text(w, "ready: leases and kernel were read\n")
 		return
 	}
-	problem(w, http.StatusServiceUnavailable, "waiting for "+strings.Join(awaited(s), "; and for "))
+	Problem(w, http.StatusServiceUnavailable, "waiting for "+strings.Join(awaited(s), "; and for "))
 }
 
 // awaited names the sides that were never read, and why if that is known.

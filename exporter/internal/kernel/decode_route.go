@@ -83,12 +83,9 @@ func decodeMultipath(r *netstate.Route, v []byte) error {
 	var dead uint32 = unix.RTNH_F_DEAD | unix.RTNH_F_LINKDOWN
 	hops := 0
 	for ; len(v) > 0; hops++ {
-		if len(v) < rtnhBytes {
-			return errShort
-		}
-		n := int(native.Uint16(v))
-		if n < rtnhBytes || n > len(v) {
-			return errShort
+		n, err := hopBytes(v)
+		if err != nil {
+			return err
 		}
 		dead &= uint32(v[2])
 		if hops == 0 {
@@ -111,6 +108,38 @@ func decodeMultipath(r *netstate.Route, v []byte) error {
 	}
 	r.Multipath = hops > 1
 	r.Dead, r.LinkDown = dead&unix.RTNH_F_DEAD != 0, dead&unix.RTNH_F_LINKDOWN != 0
+	return nil
+}
+
+// hopBytes is the length of the first struct rtnexthop with its attributes.
+func hopBytes(v []byte) (int, error) {
+	if len(v) < rtnhBytes {
+		return 0, errShort
+	}
+	n := int(native.Uint16(v))
+	if n < rtnhBytes || n > len(v) {
+		return 0, errShort
+	}
+	return n, nil
+}
+
+// noteHops remembers the devices of all hops of a multipath route.
+func (r *requests) noteHops(b []byte) error {
+	for rest := b[unix.SizeofRtMsg:]; len(rest) > 0; {
+		typ, v, next, err := nextAttr(rest)
+		if err != nil {
+			return err
+		}
+		for typ == unix.RTA_MULTIPATH && len(v) > 0 {
+			n, err := hopBytes(v)
+			if err != nil {
+				return err
+			}
+			set(&r.hops, int(int32(native.Uint32(v[4:]))))
+			v = v[min(align4(n), len(v)):]
+		}
+		rest = next
+	}
 	return nil
 }
 

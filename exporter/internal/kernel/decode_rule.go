@@ -58,30 +58,13 @@ func attrPrefix(v []byte, bits uint8) (netip.Prefix, error) {
 	return netip.PrefixFrom(a, int(bits)), nil
 }
 
-// decodeNextHop reads the device of a next-hop object (struct nhmsg); 0 for a
-// group or a blackhole.
-func decodeNextHop(b []byte) (device int, err error) {
-	if len(b) < unix.SizeofNhmsg {
-		return 0, errShort
-	}
-	for rest := b[unix.SizeofNhmsg:]; len(rest) > 0; {
-		var typ uint16
-		var v []byte
-		if typ, v, rest, err = nextAttr(rest); err != nil {
-			return 0, err
-		}
-		if typ == unix.NHA_OIF {
-			return attrIndex(v)
-		}
-	}
-	return 0, nil
-}
-
 // NETCONFA_* of linux/netconf.h.
 const (
 	netconfIfindex    = 1
 	netconfForwarding = 2
 	netconfRPFilter   = 3
+
+	netconfForceForwarding = 9
 
 	netconfmsgBytes = 4 // struct netconfmsg, padded
 )
@@ -114,6 +97,8 @@ func decodeNetConf(b []byte) (c netstate.NetConf, ok bool, err error) {
 			c.Forwarding = n != 0
 		case netconfRPFilter:
 			c.RPFilter = n
+		case netconfForceForwarding:
+			c.ForceForwarding = n != 0
 		}
 	}
 	return c, true, nil

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding"
 	"errors"
 	"fmt"
 
@@ -22,7 +23,7 @@ type tableKey struct {
 }
 
 // collect dumps into a new slice the entries that decode accepts.
-func collect[T any](r *requests, what string, typ netlink.HeaderType, m rtnetlink.Message, attrs []byte,
+func collect[T any](r *requests, what string, typ netlink.HeaderType, m encoding.BinaryMarshaler, attrs []byte,
 	decode func([]byte) (T, bool, error)) ([]T, error) {
 	var all []T
 	err := again(func() { all = nil }, func() error {
@@ -99,15 +100,16 @@ func (r *requests) netconf(wanted func(device int) bool) ([]netstate.NetConf, er
 }
 
 // routes streams one table, or with a device only its routes through it. A
-// table or device that is not there has no routes.
-func (r *requests) routes(t tableKey, device int, each func(netstate.Route)) error {
+// table or device that is not there has no routes. each says whether it keeps
+// the route.
+func (r *requests) routes(t tableKey, device int, each func(netstate.Route) bool) error {
 	m := rtnetlink.RouteMessage{Family: addressFamily(t.family), Attributes: rtnetlink.RouteAttributes{
 		Table: t.table, OutIface: uint32(device),
 	}}
 	err := r.dump(unix.RTM_GETROUTE, &m, nil, func(body []byte) error {
 		route, ok, err := decodeRoute(body)
-		if ok && err == nil {
-			each(route)
+		if ok && err == nil && each(route) && route.Multipath {
+			return r.noteHops(body)
 		}
 		return err
 	})

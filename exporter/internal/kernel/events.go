@@ -13,9 +13,6 @@ import (
 )
 
 const (
-	// eventBuffer is asked for; without CAP_NET_ADMIN the kernel caps it at
-	// net.core.rmem_max. Counters.ReceiveBytes says what it became.
-	eventBuffer = 8 << 20
 	// drainBatch is how many datagrams are read at most while the lock is held.
 	drainBatch = 256
 	// settleBatch is more than any receive buffer holds.

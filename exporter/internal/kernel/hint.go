@@ -36,12 +36,12 @@ func (e *events) message(h header, body []byte, now time.Time) error {
 		hint.Kind = either(h.Type == unix.RTM_DELRULE, netstate.RuleDeleted, netstate.RuleAdded)
 		hint.Family, hint.Prefix, hint.Table = r.Family, r.Dst, r.Table
 	case unix.RTM_NEWNEXTHOP, unix.RTM_DELNEXTHOP:
-		device, err := decodeNextHop(body)
+		n, err := decodeNextHop(body)
 		if err != nil {
 			return err
 		}
 		hint.Kind = either(h.Type == unix.RTM_DELNEXTHOP, netstate.NextHopDeleted, netstate.NextHopChanged)
-		hint.Index, hint.Device = device, e.current(device).Name
+		hint.Index, hint.Device = n.device, e.current(n.device).Name
 	case unix.RTM_NEWNETCONF, unix.RTM_DELNETCONF:
 		c, ok, err := decodeNetConf(body)
 		if err != nil || !ok || c.Device != netstate.NetConfAll && !e.matters(c.Device) {
@@ -104,7 +104,12 @@ func (e *events) link(h header, body []byte, hint netstate.Hint) error {
 		e.work.add(hint)
 		return nil
 	}
-	if before.Index != 0 && before.MAC != l.MAC {
+	if before.Index == 0 {
+		hint.Kind = netstate.LinkAdded
+		e.work.add(hint)
+		return nil
+	}
+	if before.MAC != l.MAC {
 		hint.Kind = netstate.LinkMACChanged
 		e.work.add(hint)
 		before.MAC = l.MAC

@@ -9,7 +9,8 @@
 //
 // One goroutine owns the picture (watcher). A second one waits at the event
 // socket (events) and turns messages into work under a lock. Requests go out on
-// a socket of their own (requests, used by reader).
+// a socket of their own (requests, used by reader) and on a goroutine for each
+// read (await), since the kernel can block it for as long as it likes.
 //
 // Everything works without a capability; watching another network namespace
 // needs CAP_SYS_ADMIN in the user namespace that owns it.
@@ -27,18 +28,48 @@ import (
 // DefaultAuditInterval is how often everything is read even if no event came.
 const DefaultAuditInterval = 30 * time.Second
 
+// DefaultReceiveBuffer is enough for 10,000 events at once.
+const DefaultReceiveBuffer = 8 << 20
+
 // Config says which kernel to watch.
 type Config struct {
 	// NetNS is the path of a network namespace; "" is the process's own.
 	NetNS string
 	// AuditInterval is how often everything is read although no event came;
 	// 0 is DefaultAuditInterval. Audits take at most a thousandth of the time,
-	// so a very large table is audited less often.
+	// so a very large table is audited less often, but never less often than
+	// every ten intervals.
 	AuditInterval time.Duration
+	// ReceiveBuffer is the size of the buffer for events to ask for, in bytes; 0
+	// is DefaultReceiveBuffer. Counters.ReceiveBytes says what it became: without
+	// CAP_NET_ADMIN the kernel caps it at net.core.rmem_max, and doubles that.
+	ReceiveBuffer int
 
 	// For tests.
-	receiveBuffer int             // bytes to ask for; 0 is eventBuffer
-	followUps     []time.Duration // nil is followUps()
+	followUps []time.Duration // nil is followUps()
+	patience  time.Duration   // 0 is readPatience
+	read      readFunc        // nil is (*reader).perform
+}
+
+// readFunc makes the next picture out of the last one and what is to be read again.
+type readFunc func(r *reader, old *netstate.State, job *work) (*netstate.State, error)
+
+func (c *Config) setDefaults() {
+	if c.AuditInterval <= 0 {
+		c.AuditInterval = DefaultAuditInterval
+	}
+	if c.ReceiveBuffer == 0 {
+		c.ReceiveBuffer = DefaultReceiveBuffer
+	}
+	if c.followUps == nil {
+		c.followUps = followUps()
+	}
+	if c.patience == 0 {
+		c.patience = readPatience
+	}
+	if c.read == nil {
+		c.read = (*reader).perform
+	}
 }
 
 // Watch reads the kernel until ctx ends and then returns nil. Each interest
@@ -48,7 +79,8 @@ type Config struct {
 // Every consistent picture is sent on states, which may be slow to take it:
 // events are gathered meanwhile and none is lost. When the kernel cannot be
 // read, the last picture is sent with Complete false and the Problem, and
-// reading is tried again, less and less often, until it works.
+// reading is tried again, less and less often, until it works. The same is sent
+// when a read takes long; it then goes on. Watch does not wait for it at the end.
 //
 // It returns an error only if the sockets cannot be opened at all.
 func Watch(ctx context.Context, cfg Config, interests <-chan expect.Interest, states chan<- *netstate.State) error {
@@ -61,8 +93,10 @@ func Watch(ctx context.Context, cfg Config, interests <-chan expect.Interest, st
 	return nil
 }
 
-// ReadOnce reads one picture without a subscription.
+// ReadOnce reads one picture without a subscription. It is an error if that takes
+// longer than a few seconds.
 func ReadOnce(ctx context.Context, cfg Config, in expect.Interest) (*netstate.State, error) {
+	cfg.setDefaults()
 	netns, err := openNetNS(cfg.NetNS)
 	if err != nil {
 		return nil, err
@@ -74,20 +108,27 @@ func ReadOnce(ctx context.Context, cfg Config, in expect.Interest) (*netstate.St
 	if err != nil {
 		return nil, err
 	}
-	defer req.close()
 	r := &reader{req: req, in: newInterest(in)}
-	for range maxRepeats {
-		s, err := r.sweep()
-		if err != nil {
-			return nil, err
-		}
-		if len(r.in.disagreements(s)) == 0 {
-			return s, nil
+	read := func() (*netstate.State, error) {
+		defer req.close() // here, as it may go on alone
+		return readAgreed(cfg.read, r)
+	}
+	s, err := await(ctx, cfg.patience, read, func() error { return slowError{cfg.patience} }, func() {})
+	if err != nil {
+		return nil, fmt.Errorf("read the kernel: %w", err)
+	}
+	return s, nil
+}
+
+// readAgreed reads everything, again and again until dump and lookups agree, but
+// not for ever.
+func readAgreed(read readFunc, r *reader) (s *netstate.State, err error) {
+	for range maxRepeats + 1 {
+		s, err = read(r, nil, &work{sweep: resyncStart})
+		if err != nil || len(r.in.disagreements(s)) == 0 {
+			break
 		}
 		r.learn(s)
-		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("read the kernel: %w", err)
-		}
 	}
-	return r.sweep()
+	return s, err
 }

@@ -54,6 +54,9 @@ func (r *requests) lookupBatch(queries []netstate.Query) ([]netstate.Lookup, err
 			}
 			delete(bySeq, h.Seq)
 			answers[i], err = decodeAnswer(queries[i], h, body)
+			if err == nil && answers[i].Route.Multipath {
+				err = r.noteHops(body)
+			}
 			return err
 		})
 		if err != nil {

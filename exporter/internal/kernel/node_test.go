@@ -167,9 +167,10 @@ func (n *node) interest() expect.Interest {
 	return in
 }
 
-// config is without audits and follow-ups, so that no lost event stays hidden.
+// config is without audits and follow-ups, so that no lost event stays hidden,
+// and takes a read for slow only when the test does.
 func (n *node) config() Config {
-	return Config{NetNS: n.Path(), AuditInterval: time.Hour, followUps: []time.Duration{}}
+	return Config{NetNS: n.Path(), AuditInterval: time.Hour, followUps: []time.Duration{}, patience: patience}
 }
 
 func (n *node) readOnce(tb testing.TB) *netstate.State {

@@ -12,8 +12,11 @@ const (
 	retryMin = 100 * time.Millisecond
 	retryMax = 5 * time.Second
 
-	// auditShare bounds what audits cost: one in so much time.
+	// auditShare bounds what audits cost: one in so much time. auditDelay bounds
+	// by how many intervals that puts off the next one: one slow read says little
+	// of the following.
 	auditShare = 1000
+	auditDelay = 10
 )
 
 // followUps are when the kernel is read again after a link or address event:
@@ -76,9 +79,9 @@ func (p *pace) auditDue(now time.Time, interval time.Duration) bool {
 }
 
 // audited sets the time of the next audit after everything was read, which is
-// as good as one.
+// as good as one. cost is what the reading took, without waiting for others.
 func (p *pace) audited(end time.Time, cost, interval time.Duration) {
-	p.audit = end.Add(max(interval, auditShare*cost))
+	p.audit = end.Add(min(max(interval, auditShare*cost), auditDelay*interval))
 }
 
 // next returns when to look again at the latest.

@@ -48,7 +48,8 @@ func (i *interest) podSource(s *netstate.State, f netstate.Family) (netip.Addr, 
 		}
 		for _, a := range s.Addrs {
 			l, _ := s.Link(a.Device)
-			if subnet.Contains(a.Prefix.Addr()) && l.Up && slices.Contains(i.Devices, l.Name) {
+			// flannel's own device has an address of the subnet as well.
+			if subnet.Contains(a.Prefix.Addr()) && l.Up && l.Kind != kindVXLAN && slices.Contains(i.Devices, l.Name) {
 				return expect.PodAddress(subnet), l.Index, true
 			}
 		}

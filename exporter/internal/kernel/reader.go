@@ -21,10 +21,29 @@ type reader struct {
 	in  *interest
 	// vrf are tables that answers came from although no rule names them.
 	vrf map[tableKey]bool
+	// waited is for how long others held the network lock.
+	waited time.Duration
+}
+
+// perform does the widest operation that the work asks for.
+func (r *reader) perform(old *netstate.State, job *work) (*netstate.State, error) {
+	switch {
+	case job.sweep != "":
+		return r.sweep()
+	case job.recheck:
+		s, err := r.recheck(old, job)
+		if s != nil || err != nil {
+			return s, err
+		}
+		job.needSweep(resyncEvents)
+		return r.sweep()
+	}
+	return r.touch(old, job)
 }
 
 // sweep reads everything.
 func (r *reader) sweep() (*netstate.State, error) {
+	r.req.hops = nil
 	s, err := r.devices()
 	if err != nil {
 		return nil, err
@@ -242,9 +261,11 @@ func (r *reader) fdb(devices []int) (all []netstate.FDBEntry, err error) {
 // devices begins a picture: what the kernel's network lock guards, and the
 // neighbors and FDB entries of the flannel devices.
 func (r *reader) devices() (s *netstate.State, err error) {
+	start := time.Now()
 	if err := r.req.barrier(); err != nil {
 		return nil, err
 	}
+	r.waited += time.Since(start)
 	s = &netstate.State{}
 	if s.Links, err = r.req.links(); err != nil {
 		return nil, err
@@ -284,18 +305,38 @@ func (r *reader) tables(tables map[tableKey]bool, flannel []int) ([]netstate.Rou
 
 func (r *reader) table(t tableKey, device int, flannel []int) ([]netstate.Route, error) {
 	var kept []netstate.Route
-	err := r.req.routes(t, device, func(rt netstate.Route) {
-		if r.in.keeps(rt, slices.Contains(flannel, rt.Device)) {
+	err := r.req.routes(t, device, func(rt netstate.Route) bool {
+		keep := r.in.keeps(rt, slices.Contains(flannel, rt.Device))
+		if keep {
 			kept = append(kept, rt)
 		}
+		return keep
 	})
-	return kept, err
+	if err != nil {
+		return nil, err
+	}
+	var open []*netstate.Route
+	for i := range kept {
+		if unresolved(kept[i]) {
+			open = append(open, &kept[i])
+		}
+	}
+	return kept, r.resolve(open)
 }
 
 // finish asks the lookups and completes the picture.
 func (r *reader) finish(s *netstate.State, ask []netstate.Query) (*netstate.State, error) {
 	answers, err := r.req.lookups(ask)
 	if err != nil {
+		return nil, err
+	}
+	var open []*netstate.Route
+	for i := range answers {
+		if unresolved(answers[i].Route) {
+			open = append(open, &answers[i].Route)
+		}
+	}
+	if err := r.resolve(open); err != nil {
 		return nil, err
 	}
 	s.Lookups = append(s.Lookups, answers...)
@@ -312,6 +353,15 @@ func (r *reader) learn(s *netstate.State) {
 			set(&r.vrf, k)
 		}
 	}
+}
+
+// scope says which events matter for a picture that was read here.
+func (r *reader) scope(s *netstate.State) *scope {
+	c := newScope(r.in, s, r.consulted(s))
+	for d := range r.req.hops {
+		c.device(d)
+	}
+	return c
 }
 
 func (r *reader) consulted(s *netstate.State) map[tableKey]bool { return consulted(s.Rules, r.vrf) }

@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	// replyTimeout is how long the kernel may stay silent before nothing is
-	// known any more. It answers in microseconds unless another process holds
-	// the RTNL lock, which tearing down many namespaces does for over a second.
+	// replyTimeout is how long the kernel may stay silent after it took a
+	// request, before nothing is known any more. It answers in microseconds: the
+	// wait for the RTNL lock is inside the system calls, where no deadline helps
+	// (see await). This one is for a reply that got lost.
 	replyTimeout = 5 * time.Second
 	// requestBuffer is asked for so that a batch of replies cannot overflow it.
 	requestBuffer = 1 << 20
@@ -27,7 +28,12 @@ var errInterrupted = errors.New("the kernel's tables changed during each of seve
 
 // requests is the socket that questions are asked on. It belongs to one
 // goroutine. After an error it must be closed: replies may still be under way.
-type requests struct{ *socket }
+type requests struct {
+	*socket
+	// hops are the devices of the further hops of routes, since the last sweep:
+	// Route.Device is but the first one's.
+	hops map[int]bool
+}
 
 func dialRequests(netns *os.File) (*requests, error) {
 	// Strict makes the kernel honor the filters of dumps.
@@ -39,7 +45,7 @@ func dialRequests(netns *os.File) (*requests, error) {
 		s.close()
 		return nil, fmt.Errorf("set receive buffer: %w", err)
 	}
-	return &requests{s}, nil
+	return &requests{socket: s}, nil
 }
 
 // barrier returns when every change that the kernel has announced so far is
@@ -47,28 +53,45 @@ func dialRequests(netns *os.File) (*requests, error) {
 // routes after it, all under the RTNL lock, which this request takes as well.
 func (r *requests) barrier() error {
 	m := rtnetlink.LinkMessage{Index: 1} // the loopback device, which every namespace has
-	err := r.ask(unix.RTM_GETLINK, 0, &m, nil, func(uint16, []byte) error { return nil })
+	data, err := m.MarshalBinary()
+	if err == nil {
+		err = r.ask(unix.RTM_GETLINK, 0, data, func([]byte) error { return nil })
+	}
 	if err != nil {
 		return fmt.Errorf("wait for the kernel's network lock: %w", err)
 	}
 	return nil
 }
 
-// dump asks for a table and calls each with every entry. attrs are appended to
-// what the message itself encodes.
+// dump asks for a table of one address family, or of all (AF_UNSPEC), and calls
+// each with every entry. attrs are appended to what the message itself encodes.
+//
+// A kernel that has not got the family (IPv6 after ipv6.disable=1) refuses some
+// requests and answers others with the entries of all families. Both mean that
+// the table is empty.
 func (r *requests) dump(typ netlink.HeaderType, m encoding.BinaryMarshaler, attrs []byte, each func(body []byte) error) error {
-	return r.ask(typ, netlink.Dump, m, attrs, func(_ uint16, body []byte) error { return each(body) })
-}
-
-func (r *requests) ask(typ netlink.HeaderType, flags netlink.HeaderFlags, m encoding.BinaryMarshaler, attrs []byte,
-	each func(typ uint16, body []byte) error) error {
 	data, err := m.MarshalBinary()
 	if err != nil {
 		return err
 	}
+	family := data[0] // the first byte of every message of rtnetlink, there and back
+	err = r.ask(typ, netlink.Dump, append(data, attrs...), func(body []byte) error {
+		if family != unix.AF_UNSPEC && len(body) > 0 && body[0] != family {
+			return nil
+		}
+		return each(body)
+	})
+	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil
+	}
+	return err
+}
+
+// ask sends one request and calls each with every answer.
+func (r *requests) ask(typ netlink.HeaderType, flags netlink.HeaderFlags, data []byte, each func(body []byte) error) error {
 	sent, err := r.conn.Send(netlink.Message{
 		Header: netlink.Header{Type: typ, Flags: netlink.Request | flags},
-		Data:   append(data, attrs...),
+		Data:   data,
 	})
 	if err != nil {
 		return err
@@ -86,7 +109,7 @@ func (r *requests) ask(typ netlink.HeaderType, flags netlink.HeaderFlags, m enco
 				return replyError(body)
 			}
 			done = h.Flags&unix.NLM_F_MULTI == 0
-			return each(h.Type, body)
+			return each(body)
 		})
 		if err != nil {
 			return err

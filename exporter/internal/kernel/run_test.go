@@ -159,8 +159,23 @@ func TestPace(t *testing.T) {
 			t.Errorf("failure %d: again after %s, want %d ms", i, got, want)
 		}
 	}
-	p.audited(now, time.Second, 30*time.Second)
-	if got := p.audit.Sub(now); got != 1000*time.Second {
-		t.Errorf("after an audit of 1 s the next one comes after %s", got)
+}
+
+// TestAuditPause: an audit takes a thousandth of the time at most, but a slow one
+// does not put off the next for hours.
+func TestAuditPause(t *testing.T) {
+	for cost, want := range map[time.Duration]time.Duration{
+		0:                      30 * time.Second,
+		30 * time.Millisecond:  30 * time.Second,
+		100 * time.Millisecond: 100 * time.Second,
+		time.Second:            300 * time.Second,
+		7 * time.Second:        300 * time.Second,
+	} {
+		var p pace
+		now := time.Unix(1000, 0)
+		p.audited(now, cost, 30*time.Second)
+		if got := p.audit.Sub(now); got != want {
+			t.Errorf("after an audit of %s the next one comes after %s, want %s", cost, got, want)
+		}
 	}
 }

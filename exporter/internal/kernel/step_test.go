@@ -33,7 +33,7 @@ func (n *node) stepped(tb testing.TB, cfg Config) *stepped {
 
 // step does what run does once.
 func (w *stepped) step() *netstate.State {
-	s := w.watcher.step(time.Now())
+	s := w.watcher.step(w.tb.Context(), time.Now())
 	if s != nil {
 		w.sent = s
 	}
@@ -238,7 +238,7 @@ func TestFailure(t *testing.T) {
 func TestOverrun(t *testing.T) {
 	n := newNode(t, 2)
 	cfg := n.config()
-	cfg.receiveBuffer = 1 // the kernel makes it the least it allows
+	cfg.ReceiveBuffer = 1 // the kernel makes it the least it allows
 	w := n.stepped(t, cfg)
 	// Nobody reads the socket meanwhile: events.run needs the lock.
 	w.events.mu.Lock()
@@ -324,7 +324,7 @@ func TestLateEvents(t *testing.T) {
 	before := w.reads
 	netns.Must(t, n.RouteDel(netstate.Route{Dst: n.peers[0].subnet})) // its event is not taken before the read
 	job := work{recheck: true}
-	s, err := w.read(&job)
+	s, _, err := w.read(t.Context(), &job)
 	netns.Must(t, err)
 	if w.reads-before < 2 || hasRoute(s, n.peers[0]) {
 		t.Errorf("%d reads, route still there: %v; want it read again", w.reads-before, hasRoute(s, n.peers[0]))

@@ -36,15 +36,7 @@ type watcher struct {
 }
 
 func newWatcher(cfg Config, states chan<- *netstate.State) (*watcher, error) {
-	if cfg.AuditInterval <= 0 {
-		cfg.AuditInterval = DefaultAuditInterval
-	}
-	if cfg.receiveBuffer == 0 {
-		cfg.receiveBuffer = eventBuffer
-	}
-	if cfg.followUps == nil {
-		cfg.followUps = followUps()
-	}
+	cfg.setDefaults()
 	netns, err := openNetNS(cfg.NetNS)
 	if err != nil {
 		return nil, err
@@ -64,7 +56,7 @@ func newWatcher(cfg Config, states chan<- *netstate.State) (*watcher, error) {
 // open makes the sockets that are not there: at the start, and after a failure.
 func (w *watcher) open() (err error) {
 	if w.events == nil {
-		if w.events, err = subscribe(w.netns, w.cfg.receiveBuffer, w.unread(), w.counters); err != nil {
+		if w.events, err = subscribe(w.netns, w.cfg.ReceiveBuffer, w.unread(), w.counters); err != nil {
 			return err
 		}
 		w.waiting.Go(w.events.run)
@@ -128,15 +120,21 @@ func (w *watcher) run(ctx context.Context, interests <-chan expect.Interest) {
 		case <-w.nudge():
 		case <-timer.C:
 		}
-		if s := w.step(time.Now()); s != nil {
-			w.sent = s
-			select {
-			case w.states <- s:
-			case <-ctx.Done():
-				return
-			}
+		if s := w.step(ctx, time.Now()); s != nil {
+			w.send(ctx, s)
+		}
+		if ctx.Err() != nil {
+			return
 		}
 		timer.Reset(time.Until(w.pace.next(!w.work.empty())))
+	}
+}
+
+func (w *watcher) send(ctx context.Context, s *netstate.State) {
+	w.sent = s
+	select {
+	case w.states <- s:
+	case <-ctx.Done():
 	}
 }
 
@@ -155,7 +153,7 @@ func (w *watcher) nudge() <-chan struct{} {
 }
 
 // step reads what is due and returns the State to send, or nil.
-func (w *watcher) step(now time.Time) *netstate.State {
+func (w *watcher) step(ctx context.Context, now time.Time) *netstate.State {
 	if w.events != nil {
 		made, err := w.events.take()
 		w.work.merge(made)
@@ -178,8 +176,11 @@ func (w *watcher) step(now time.Time) *netstate.State {
 	}
 	job := w.work
 	w.work = work{}
-	s, err := w.read(&job)
-	if err != nil {
+	s, cost, err := w.read(ctx, &job)
+	switch {
+	case ctx.Err() != nil:
+		return nil // the read may go on, and have the job
+	case err != nil:
 		w.work = job // with its hints, for when reading works again
 		w.closeRequests()
 		return w.fail(err)
@@ -189,7 +190,7 @@ func (w *watcher) step(now time.Time) *netstate.State {
 	if job.sweep != "" {
 		w.counters.Resyncs[job.sweep]++
 		w.counters.LastAudit = end
-		w.pace.audited(end, end.Sub(now), w.cfg.AuditInterval)
+		w.pace.audited(end, cost, w.cfg.AuditInterval)
 	}
 	if job.moved() {
 		w.pace.settle(end, w.cfg.followUps)
@@ -227,6 +228,11 @@ func (w *watcher) accept(s *netstate.State, job *work) *netstate.State {
 func (w *watcher) fail(err error) *netstate.State {
 	w.work.needSweep(resyncEvents)
 	w.pace.failed(time.Now())
+	return w.incomplete(err)
+}
+
+// incomplete is the last picture with what is wrong, nil if that was sent already.
+func (w *watcher) incomplete(err error) *netstate.State {
 	out := *w.picture
 	out.Complete, out.Problem, out.Touched = false, "cannot read the kernel: "+err.Error(), nil
 	if w.sent.Problem == out.Problem {
@@ -247,19 +253,20 @@ func (w *watcher) count(s *netstate.State) {
 
 // read makes a consistent picture: it reads again, up to maxRepeats times, when
 // events came meanwhile or dump and lookups contradict each other. What came in
-// during the last repeat is left to be read.
-func (w *watcher) read(job *work) (*netstate.State, error) {
+// during the last repeat is left to be read. cost is the time that it all took.
+func (w *watcher) read(ctx context.Context, job *work) (s *netstate.State, cost time.Duration, err error) {
 	for attempt := 0; ; attempt++ {
 		w.reads++
-		s, err := w.perform(job)
+		p, err := w.perform(ctx, job)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		next := newScope(w.reader.in, s, w.reader.consulted(s))
+		s, cost = p.state, cost+p.cost
+		next := w.reader.scope(s)
 		late, quiet, err := w.events.settle(next, job.readsLinks())
 		if err != nil {
 			job.merge(late)
-			return nil, err
+			return nil, 0, err
 		}
 		wrong := w.reader.in.disagreements(s)
 		agreed := len(wrong) == 0 || slices.Equal(wrong, w.accepted)
@@ -269,7 +276,7 @@ func (w *watcher) read(job *work) (*netstate.State, error) {
 			late.hints = nil
 			w.work = late
 			w.work.recheck = w.work.recheck || !quiet
-			return s, nil
+			return s, cost, nil
 		}
 		job.merge(late)
 		switch {
@@ -282,18 +289,31 @@ func (w *watcher) read(job *work) (*netstate.State, error) {
 	}
 }
 
-// perform does the widest operation that the work asks for.
-func (w *watcher) perform(job *work) (*netstate.State, error) {
-	switch {
-	case job.sweep != "":
-		return w.reader.sweep()
-	case job.recheck:
-		s, err := w.reader.recheck(w.picture, job)
-		if s != nil || err != nil {
-			return s, err
-		}
-		job.needSweep(resyncEvents)
-		return w.reader.sweep()
+// performed is what one read yields.
+type performed struct {
+	state *netstate.State
+	cost  time.Duration // without the wait for the network lock
+	req   *requests     // to be used again
+}
+
+// perform reads once, and says so if that takes long. Events are received
+// meanwhile: events has a goroutine of its own.
+func (w *watcher) perform(ctx context.Context, job *work) (performed, error) {
+	r, old := *w.reader, w.picture
+	r.waited = 0
+	w.reader.req = nil // belongs to the read until it is over, be it after ctx's end
+	read := func() (performed, error) {
+		start := time.Now()
+		s, err := w.cfg.read(&r, old, job)
+		return performed{s, time.Since(start) - r.waited, r.req}, err
 	}
-	return w.reader.touch(w.picture, job)
+	slow := func() error {
+		if s := w.incomplete(slowError{w.cfg.patience}); s != nil {
+			w.send(ctx, s)
+		}
+		return nil
+	}
+	p, err := await(ctx, w.cfg.patience, read, slow, func() { r.req.close() })
+	w.reader.req = p.req
+	return p, err
 }

@@ -56,7 +56,7 @@ func (w *work) needSweep(reason string) {
 func (w *work) moved() bool {
 	return slices.ContainsFunc(w.hints, func(h netstate.Hint) bool {
 		switch h.Kind {
-		case netstate.LinkChanged, netstate.LinkMACChanged, netstate.LinkDeleted, netstate.AddrAdded, netstate.AddrDeleted:
+		case netstate.LinkAdded, netstate.LinkChanged, netstate.LinkMACChanged, netstate.LinkDeleted, netstate.AddrAdded, netstate.AddrDeleted:
 			return true
 		}
 		return false
