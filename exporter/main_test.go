@@ -100,7 +100,7 @@ func TestDaemon_BrokenLeaseFile(t *testing.T) {
 		"truncated":      {write(good[:len(good)/2]), fileNamed},
 		"not UTF-8":      {write([]byte("\xff\xfe{\x00}\x00")), fileNamed},
 		"other JSON":     {write([]byte(`{"kind": "Pod"}`)), fileNamed},
-		"no nodes":       {write([]byte(`{"apiVersion": "v1", "kind": "List", "items": []}`)), ownNamed},
+		"no nodes":       {write([]byte(`{"apiVersion": "v1", "kind": "List", "items": []}`)), fileNamed},
 		"own malformed":  {write(bytes.Replace(good, []byte("VtepMAC"), malform, 1)), ownNamed},
 		"peer malformed": {write(slices.Concat(good[:last], malform, good[last+len("VtepMAC"):])), leaseNamed},
 	}

@@ -147,9 +147,6 @@ func (f *fold) sources() {
 	if f.in.Set == nil {
 		f.next.Sources[0].Problem = "not read yet"
 	}
-	if f.set.Complete && f.next.Sources[0].Problem == "" {
-		f.next.Sources[0].Problem = f.set.OwnProblem()
-	}
 	if f.in.State == nil {
 		f.next.Sources[1].Problem = "not read yet"
 	}

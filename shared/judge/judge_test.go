@@ -904,23 +904,18 @@ func TestNext_Forwarding(t *testing.T) {
 	}
 }
 
-// Without its own lease a node is never healthy, and says why.
+// Without its own lease a node is never healthy.
 func TestNext_OwnLease(t *testing.T) {
-	for name, tt := range map[string]struct {
-		spoil func(*lease.Set)
-		says  string
-	}{
-		"unknown":   {func(s *lease.Set) { s.Own = nil }, "--node-name"},
-		"skipped":   {func(s *lease.Set) { s.Own, s.Skipped = nil, []lease.Skipped{{Node: "self", Reason: "no annotation"}} }, "no annotation"},
-		"malformed": {func(s *lease.Set) { s.Own[0].Malformed = "public-ip is \"x\"" }, "public-ip"},
+	for name, spoil := range map[string]func(*lease.Set){
+		"unknown":   func(s *lease.Set) { s.Own = nil },
+		"malformed": func(s *lease.Set) { s.Own[0].Malformed = "public-ip is \"x\"" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(2, ip4)
-			in := w.input()
-			tt.spoil(in.Set)
+			in := newWorld(2, ip4).input()
+			spoil(in.Set)
 			s, _ := Next(opts, nil, in)
-			if s.Healthy || !s.Complete || !strings.Contains(s.Sources[0].Problem, tt.says) {
-				t.Errorf("healthy %v, complete %v, problem %q", s.Healthy, s.Complete, s.Sources[0].Problem)
+			if s.Healthy || !s.Complete || s.NodeJudged {
+				t.Errorf("healthy %v, complete %v, node judged %v", s.Healthy, s.Complete, s.NodeJudged)
 			}
 		})
 	}

@@ -293,3 +293,22 @@ func TestOwnOf(t *testing.T) {
 		t.Errorf("own IPv4 lease: %v, want none", l)
 	}
 }
+
+func TestSet_OwnProblem(t *testing.T) {
+	own := lease.Lease{Peer: "me", Malformed: "public-ip is \"x\""}
+	for name, tt := range map[string]struct {
+		set  lease.Set
+		says string // "" if there is no problem
+	}{
+		"known":      {lease.Set{Self: "me", Own: []lease.Lease{{Peer: "me"}}}, ""},
+		"malformed":  {lease.Set{Self: "me", Own: []lease.Lease{own}}, "public-ip"},
+		"no lease":   {lease.Set{Self: "me", Skipped: []lease.Skipped{{Node: "me", Reason: "no annotation"}}}, "no annotation"},
+		"not listed": {lease.Set{Self: "me", Leases: []lease.Lease{{Peer: "a"}, {Peer: "a"}}}, `"me" is not among the 1 Nodes`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.set.OwnProblem(); tt.says == "" && got != "" || !strings.Contains(got, tt.says) {
+				t.Errorf("%q, want %q in it", got, tt.says)
+			}
+		})
+	}
+}

@@ -43,8 +43,9 @@ func (k *Keeper) Set() lease.Set { return k.set }
 func (k *Keeper) Take(now, synced time.Time, set lease.Set) bool {
 	old := k.set
 	set.Source, set.Synced, set.Generation = old.Source, synced, old.Generation
+	set.Problem = set.OwnProblem()
 	if !listsOwn(&set) {
-		set.Complete, set.Problem = false, set.OwnProblem()
+		set.Complete = false
 		if old.Generation == 0 {
 			set.Own, set.Families, set.Leases = nil, nil, nil
 		}

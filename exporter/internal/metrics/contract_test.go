@@ -48,6 +48,7 @@ func exported(t *testing.T) map[string][]string {
 	s := snapshot(2)
 	s.Leases[0] = broken(s.Leases[0], time.Minute, verdict.Leaking)
 	s.NodeProblems = []wire.NodeProblem{{Problem: verdict.DeviceMAC}}
+	s.NodeJudged = true
 	families, err := registry(summarized(s)).Gather()
 	if err != nil {
 		t.Fatal(err)
