@@ -66,7 +66,7 @@ func TestCluster_APIServerNotThere(t *testing.T) {
 	took := within(t, failureBound, "the problem is named", func() bool {
 		return strings.Contains(n.source(t).Problem, "connection refused")
 	})
-	if s := n.status(t); s.Complete || s.Healthy || s.Outcome() != wire.CannotTell {
+	if s := n.status(t); s.Complete || s.Healthy || s.Outcome(s.Time) != wire.CannotTell {
 		t.Errorf("complete %v, healthy %v without any lease: want neither", s.Complete, s.Healthy)
 	}
 	if code, _, err := n.get("/-/ready"); code != http.StatusServiceUnavailable {
