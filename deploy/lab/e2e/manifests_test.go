@@ -30,6 +30,7 @@ func TestCluster_Manifests(t *testing.T) {
 	t.Run("accepted", func(t *testing.T) { testAccepted(t, c) })
 	t.Run("a typo is rejected", func(t *testing.T) { testTypo(t, c) })
 	t.Run("the DaemonSet rolls out on 20 nodes", func(t *testing.T) { testRollout(t, c) })
+	t.Run("README's commands", func(t *testing.T) { testReadme(t, c) })
 	t.Run("pod security", func(t *testing.T) { testPodSecurity(t, c) })
 	t.Run("the service account may read nodes and nothing else", func(t *testing.T) { testRights(t, c) })
 }
