@@ -191,7 +191,7 @@ func (p *path) steps(state verdict.State, opts Options) []mend.Step {
 	}
 	steps := p.removals()
 	if !p.consulted(netstate.TableMain) {
-		steps = append(steps, mend.Step{Verb: mend.RuleAdd, Prefix: p.network(opts), Priority: mainRule})
+		steps = append(steps, mend.Step{Verb: mend.RuleAdd, Prefix: everything(l.Family), Priority: mainRule})
 	}
 	if !p.form.Tunnel {
 		return p.addRoute(steps)
@@ -225,6 +225,13 @@ func (p *path) addRoute(steps []mend.Step) []mend.Step {
 		return steps
 	}
 	return append(steps, p.wanted())
+}
+
+func everything(f netstate.Family) netip.Prefix {
+	if f == netstate.IPv6 {
+		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 }
 
 // mainRule is the priority of the kernel's own rule for table main.

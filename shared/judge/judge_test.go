@@ -496,6 +496,9 @@ func TestNext_Cause(t *testing.T) {
 			w.hints = tt.hints
 			s, _ = Next(opts, s, w.input())
 			for _, l := range s.Leases {
+				if tt.want == verdict.RuleChanged && l.Family == ip4 && l.Advice[0].Command != "ip rule add to 0.0.0.0/0 lookup main pref 32766" {
+					t.Errorf("advice %+v", l.Advice)
+				}
 				if l.Lease == pfx(tt.subnet) && (l.State != tt.state || l.Cause != tt.want) {
 					t.Errorf("%s because of %s, want %s because of %s", l.State, l.Cause, tt.state, tt.want)
 				}
@@ -921,18 +924,16 @@ func TestNext_OwnLease(t *testing.T) {
 	}
 }
 
-// IPv6 does not say in a lookup whether it forwards: the setting of all devices
-// decides, unless a device is told to forward all the same.
+// IPv6 does not say in a lookup whether it forwards: the setting of all devices decides.
 func TestNext_ForwardingIPv6(t *testing.T) {
 	for name, tt := range map[string]struct {
 		all, cni netstate.NetConf
 		pods     bool // cni0 is there: the kernel was asked for a pod
 		want     int
 	}{
-		"on":                {all: netstate.NetConf{Forwarding: true}, pods: true},
-		"off":               {cni: netstate.NetConf{Forwarding: true}, pods: true, want: 1},
-		"off without pods":  {},
-		"off, forced again": {cni: netstate.NetConf{ForceForwarding: true}, pods: true},
+		"on":               {all: netstate.NetConf{Forwarding: true}, pods: true},
+		"off":              {cni: netstate.NetConf{Forwarding: true}, pods: true, want: 1},
+		"off without pods": {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(2, ip6)

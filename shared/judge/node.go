@@ -184,10 +184,12 @@ func (f *fold) forwarding(own lease.Lease) {
 	}
 }
 
+// forwardingIPv6 goes by the setting of all devices: a device's own says only
+// whether it is a router's. Linux 6.17 lets a device forward all the same
+// (force_forwarding), which netconf does not tell of.
 func (f *fold) forwardingIPv6(bridge netstate.Link) {
 	all, known := f.state.NetConfOf(netstate.IPv6, netstate.NetConfAll)
-	in, _ := f.state.NetConfOf(netstate.IPv6, bridge.Index)
-	if !known || all.Forwarding || in.ForceForwarding {
+	if !known || all.Forwarding {
 		return
 	}
 	f.problem(wire.NodeProblem{

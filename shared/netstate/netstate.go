@@ -322,9 +322,6 @@ type NetConf struct {
 	Device     int    `json:"device"` // ifindex, or NetConfAll
 	Forwarding bool   `json:"forwarding"`
 	RPFilter   int    `json:"rpFilter,omitempty"` // 0 off, 1 strict, 2 loose
-	// ForceForwarding (IPv6, Linux 6.17): packets that come in here are forwarded
-	// although NetConfAll is not Forwarding.
-	ForceForwarding bool `json:"forceForwarding,omitempty"`
 }
 
 // NetConfAll is the device of the NetConf that applies to all devices (NETCONFA_IFINDEX_ALL).

@@ -115,7 +115,7 @@ func TestState_JSON(t *testing.T) {
 		Neighbors: []Neighbor{{7, a, MAC{1}, NUDPermanent}},
 		FDB:       []FDBEntry{{7, MAC{1}, a, 1, 2, 3}},
 		Lookups:   []Lookup{{Query: Query{Dst: a, Src: b, IIF: 3}, Route: Route{Type: RouteType(77)}, Errno: 113}},
-		NetConf:   []NetConf{{IPv4, NetConfAll, true, 2, true}},
+		NetConf:   []NetConf{{IPv4, NetConfAll, true, 2}},
 		Hints:     []Hint{{At: time.Unix(1, 0).UTC(), Kind: RouteDeleted, Family: IPv4, Device: "d", Index: 1, Up: true, Prefix: netip.PrefixFrom(a, 32), Table: 254, PortID: 5, Seq: 6}},
 		Counters: Counters{
 			IPv4Routes: RouteEvents{1, 2, 3}, IPv6Routes: RouteEvents{4, 5, 6}, Overruns: 7, Undecodable: 8,

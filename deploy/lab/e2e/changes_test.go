@@ -188,6 +188,10 @@ func linkDownUp(t *testing.T, n *node, f netstate.Family) {
 
 func linkDeleted(t *testing.T, n *node, f netstate.Family) { netns.Must(t, n.NS.DelLink(device(f))) }
 
+// needsRoot are the changes that set a sysctl which the kernel hides in a user
+// namespace. There they are left out.
+var needsRoot = []string{"link down, silent", "link down, up, silent", "link deleted, silent", "route expired"}
+
 // silently keeps the kernel from announcing IPv6 routes that go with a device.
 func silently(do func(*testing.T, *node, netstate.Family)) func(*testing.T, *node, netstate.Family) {
 	return func(t *testing.T, n *node, f netstate.Family) {

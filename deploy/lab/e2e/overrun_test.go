@@ -50,15 +50,11 @@ func TestOverrun(t *testing.T) {
 		t.Logf("%v overruns, %v resyncs", overruns, swept)
 	}
 
-	// Quiet again: events are heard, and nothing overruns.
-	before := n.number(t, "routewatch_netlink_overruns_total")
+	// Events are heard again: the cause of a last change can only come from one.
 	netns.Must(t, n.NS.RouteDel(netstate.Route{Dst: victim}))
 	eventually(t, "a change after the storm, by its event", func() bool {
 		return n.problems(t)[victim.String()] == verdictOf{verdict.Missing, verdict.Leaking, verdict.Deleted}
 	})
-	if after := n.number(t, "routewatch_netlink_overruns_total"); after != before {
-		t.Errorf("%v overruns without a storm", after-before)
-	}
 }
 
 // number is a sample of /metrics as a number.

@@ -34,7 +34,7 @@
 //	neighbors  NeighReplace NeighDel Neighbors FDBReplace FDBDel FDB
 //	rules      RuleAdd RuleDel; next-hop objects and groups NextHopReplace NextHopDel
 //	tests      Main Require NewT Must MustIndex WithoutSysAdmin IsNotThere
-//	programs   Reexec, the first call of a main
+//	programs   Reexec, the first call of a main; InUserNamespace
 //
 // An exporter or a netlink socket enters the namespace by Path; any other
 // socket is opened inside Do. A socket stays in the namespace it was made in.

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -92,6 +94,14 @@ func runInUserNamespace() (int, error) {
 		return 128 + int(status.Signal()), nil // as a shell says it
 	}
 	return cmd.ProcessState.ExitCode(), nil
+}
+
+// InUserNamespace reports whether this process is in a user namespace of its
+// own, as after Reexec. The kernel hides some sysctls there (net.ipv6.route.*),
+// and other users do not exist.
+func InUserNamespace() bool {
+	ids, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && !slices.Equal(strings.Fields(string(ids)), []string{"0", "0", "4294967295"})
 }
 
 // hasSysAdmin reports whether CAP_SYS_ADMIN is in this thread's effective set.

@@ -13,12 +13,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"routewatch/exporter/internal/api"
 	"routewatch/shared/netstate"
 	"routewatch/shared/verdict"
 	"routewatch/shared/wire"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // server is an exporter whose state a test can change.
 type server struct {

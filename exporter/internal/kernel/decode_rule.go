@@ -64,8 +64,6 @@ const (
 	netconfForwarding = 2
 	netconfRPFilter   = 3
 
-	netconfForceForwarding = 9
-
 	netconfmsgBytes = 4 // struct netconfmsg, padded
 )
 
@@ -97,8 +95,6 @@ func decodeNetConf(b []byte) (c netstate.NetConf, ok bool, err error) {
 			c.Forwarding = n != 0
 		case netconfRPFilter:
 			c.RPFilter = n
-		case netconfForceForwarding:
-			c.ForceForwarding = n != 0
 		}
 	}
 	return c, true, nil

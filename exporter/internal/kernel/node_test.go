@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"routewatch/deploy/lab/netns"
 	"routewatch/shared/expect"
 	"routewatch/shared/netstate"
@@ -19,7 +21,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childInterest) != "" { // the child of TestWithoutCapability wants no privileges
 		os.Exit(m.Run())
 	}
-	netns.Main(m)
+	if err := netns.Reexec(); err != nil {
+		fmt.Fprintln(os.Stderr, "netns:", err)
+	}
+	goleak.VerifyTestMain(m)
 }
 
 // patience is how long a test waits for a State. It says nothing of how fast
