@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -162,11 +163,15 @@ func TestOnce_Kubernetes(t *testing.T) {
 	list, err := os.ReadFile(file)
 	netns.Must(t, err)
 	list = bytes.Replace(list, []byte(`"kind": "List"`), []byte(`"kind": "NodeList"`), 1)
-	code := http.StatusOK
+	var forbidden atomic.Bool
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(code)
-		_, _ = w.Write(list)
+		if !forbidden.Load() {
+			_, _ = w.Write(list)
+			return
+		}
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"no"}`)
 	}))
 	defer api.Close()
 	noCluster(t)
@@ -176,7 +181,7 @@ func TestOnce_Kubernetes(t *testing.T) {
 	if exit != 0 || !strings.Contains(stdout, `"name": "kubernetes"`) || stderr != "" {
 		t.Errorf("exit code %d, want 0; got %s%s", exit, stdout, stderr)
 	}
-	code, list = http.StatusForbidden, []byte(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"no"}`)
+	forbidden.Store(true)
 	exit, stdout, stderr = result(t, command(args...))
 	if exit != int(wire.CannotTell) || !strings.Contains(stderr, "routewatch needs get, list, watch of nodes") || !strings.Contains(stdout, `"complete": false`) {
 		t.Errorf("exit code %d, want %d; got %s%s", exit, wire.CannotTell, stdout, stderr)
