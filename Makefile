@@ -18,9 +18,10 @@ LINT     = $(call tool,golangci-lint,/golangci-lint/v2)
 PROMTOOL = $(call tool,promtool,/prometheus/prometheus)
 
 # The parts of a real cluster have a module each, deploy/lab/parts/NAME, and are
-# kept as the tools are.
+# kept as the tools are, by what they are built from.
 PARTS_DIR = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/routewatch/parts
-part      = $(PARTS_DIR)/$(1)-$(shell sed -n 's|.*$(2) \(v[^ ]*\).*|\1|p' deploy/lab/parts/$(1)/go.mod)-$(shell go env GOVERSION)
+part      = $(PARTS_DIR)/$(1)-$(shell sed -n 's|.*$(2) \(v[^ ]*\).*|\1|p' deploy/lab/parts/$(1)/go.mod)-$(shell go env GOVERSION)-$(call recipe,$(1))
+recipe    = $(shell cat deploy/lab/parts/build deploy/lab/parts/$(1)/go.* | git hash-object --stdin | cut -c 1-8)
 PARTS     = $(call part,etcd,/etcd/server/v3) $(call part,kube,k8s.io/kubernetes) $(call part,kwok,k8s.io/kwok) \
 	$(call part,prometheus-operator,/prometheus-operator)
 

@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/exporter-toolkit/web"
+	"golang.org/x/sys/unix"
 )
 
 // shutdownTimeout is how long answers that are under way may take once the
@@ -19,7 +21,7 @@ const shutdownTimeout = 3 * time.Second
 // listen opens all addresses, or none.
 func listen(ctx context.Context, addresses []string) ([]net.Listener, error) {
 	var listeners []net.Listener
-	var cfg net.ListenConfig
+	cfg := net.ListenConfig{Control: freebind}
 	for _, a := range addresses {
 		l, err := cfg.Listen(ctx, "tcp", a)
 		if err != nil {
@@ -31,6 +33,20 @@ func listen(ctx context.Context, addresses []string) ([]net.Listener, error) {
 		listeners = append(listeners, l)
 	}
 	return listeners, nil
+}
+
+// freebind lets an address be listened on that the node does not have just now:
+// a lost DHCP lease must not keep the exporter from starting on the very node
+// that is broken. It takes no capability. Where the kernel refuses, the address
+// must be there.
+func freebind(network, _ string, c syscall.RawConn) error {
+	return c.Control(func(fd uintptr) {
+		if network == "tcp4" {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1)
+		} else {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_IPV6, unix.IPV6_FREEBIND, 1)
+		}
+	})
 }
 
 // serve answers until ctx ends, which is no error. Each listener has a server

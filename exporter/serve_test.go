@@ -296,3 +296,15 @@ basic_auth_users:
 		}
 	}
 }
+
+// An address that the node does not have just now keeps nothing from starting.
+func TestListen_AddressNotThere(t *testing.T) {
+	for _, address := range []string{"192.0.2.77:0", "[2001:db8::77]:0"} {
+		l, err := listen(t.Context(), []string{address})
+		if err != nil {
+			t.Errorf("%s: %v", address, err)
+			continue
+		}
+		_ = l[0].Close()
+	}
+}

@@ -59,6 +59,7 @@ func Next(opts Options, previous *wire.Snapshot, in Input) (*wire.Snapshot, time
 		Time:           in.Now,
 		LeasesRead:     previous.LeasesRead || f.set.Generation > 0,
 		KernelRead:     previous.KernelRead || f.state.Complete && f.state.Generation > 0,
+		OwnLeaseKnown:  f.set.OwnProblem() == "",
 		Backend:        opts.Flannel.BackendOf(f.set),
 		VNI:            f.view.vni(),
 		Families:       f.families(),
@@ -204,12 +205,20 @@ func (f *fold) keep(l wire.Lease) {
 func (f *fold) start(was *wire.Lease, l lease.Lease) wire.Lease {
 	if was == nil {
 		fresh := wire.Lease{Changed: l.Created, Cause: verdict.CauseUnknown}
+		for _, own := range f.set.Own {
+			if own.Created.After(fresh.Changed) {
+				fresh.Changed = own.Created // this node is younger than its peer
+			}
+		}
 		if f.prev.LeasesRead {
 			fresh.Changed, fresh.Cause = f.in.Now, verdict.NeverInstalled
 		}
 		return fresh
 	}
 	prev := *was
+	if f.prev.LeasesRead && !f.prev.OwnLeaseKnown && f.next.OwnLeaseKnown && !prev.Completed {
+		prev.Changed, prev.Cause = f.in.Now, verdict.NeverInstalled // flannel has just started here
+	}
 	same := prev.PublicIP == l.PublicIP && prev.Backend == l.BackendType && prev.VNI == l.VNI && prev.MAC == l.MAC
 	if !same {
 		prev.Changed, prev.Completed = f.in.Now, false

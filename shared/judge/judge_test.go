@@ -983,3 +983,47 @@ func TestNext_Silence(t *testing.T) {
 		t.Errorf("silent kernel: healthy %v, complete %v, states %v", s.Healthy, s.Complete, s.Summary.States)
 	}
 }
+
+// A node on which flannel never ran, or does not run yet, is unknown and not
+// broken; once flannel starts there it gets the grace to program its peers.
+func TestNext_FlannelNotYet(t *testing.T) {
+	w := newWorld(2, ip4)
+	whole := newWorld(2, ip4)
+	w.flap(ip4)
+	w.hints = nil
+	w.links = remove(w.links, func(l netstate.Link) bool { return l.Index == ifVX4 })
+	w.addrs = remove(w.addrs, func(a netstate.Addr) bool { return a.Device == ifVX4 })
+	in := w.input()
+	in.Set.Own = nil
+	s, _ := Next(opts, nil, in)
+	if s.Healthy || s.OwnLeaseKnown || s.Summary.States[verdict.Unknown] != 2 {
+		t.Fatalf("before flannel: healthy %v, states %v", s.Healthy, s.Summary.States)
+	}
+	s, _ = Next(opts, s, w.later(time.Hour).input())
+	if s.Summary.States[verdict.Pending] != 2 {
+		t.Errorf("flannel has started: states %v, want 2 pending", s.Summary.States)
+	}
+	s, _ = Next(opts, s, w.later(time.Minute).input())
+	if s.Summary.States[verdict.LinkDown] != 2 {
+		t.Errorf("after the grace: states %v, want 2 link_down", s.Summary.States)
+	}
+	whole.at = w.later(time.Second).at
+	if s, _ = Next(opts, s, whole.input()); !s.Healthy {
+		t.Errorf("at last: %v", bad(s))
+	}
+}
+
+// A node that joins has old peers, and no routes yet.
+func TestNext_YoungNode(t *testing.T) {
+	w := newWorld(2, ip4)
+	w.flap(ip4)
+	w.hints = nil
+	w.own[0].Created = t0.Add(-10 * time.Second)
+	for i := range w.peers {
+		w.peers[i].Created = t0.Add(-1000 * time.Hour)
+	}
+	s, wake := Next(opts, nil, w.input())
+	if s.Summary.States[verdict.Pending] != 2 || !wake.Equal(t0.Add(50*time.Second)) {
+		t.Errorf("states %v, wake %s", s.Summary.States, wake)
+	}
+}

@@ -245,6 +245,12 @@ func (p *path) route(onPath bool) (verdict.State, bool) {
 func (p *path) linkDown(f finding) finding {
 	e := p.e
 	name := expect.DeviceName(p.chain.Lease.Family, p.chain.VNI)
+	if !e.anyDevice && !e.ownKnown {
+		return finding{
+			state: verdict.Unknown, effect: verdict.EffectUnknown,
+			reason: "flannel does not run on this node, or not yet: it has neither a lease of its own nor a flannel device",
+		}
+	}
 	if !e.anyDevice && p.leftOver() {
 		return finding{
 			state: verdict.Unsupported, effect: verdict.EffectUnknown,

@@ -11,17 +11,19 @@ import (
 
 // view is a State with the flannel devices of this node picked out.
 type view struct {
-	config  expect.Config
-	set     *lease.Set
-	state   *netstate.State
-	flannel map[netstate.Family]netstate.Link // this node's flannel device
-	all     []int                             // ifindex of every vxlan device that has one of our VNIs
-	source  map[netstate.Family]netip.Addr    // own flannel address, if a device has it
+	config expect.Config
+	set    *lease.Set
+	state  *netstate.State
+	// ownKnown: this node's own lease is known.
+	ownKnown bool
+	flannel  map[netstate.Family]netstate.Link // this node's flannel device
+	all      []int                             // ifindex of every vxlan device that has one of our VNIs
+	source   map[netstate.Family]netip.Addr    // own flannel address, if a device has it
 }
 
 func newView(c expect.Config, set *lease.Set, state *netstate.State) view {
 	v := view{
-		config: c, set: set, state: state,
+		config: c, set: set, state: state, ownKnown: set.OwnProblem() == "",
 		flannel: map[netstate.Family]netstate.Link{},
 		source:  map[netstate.Family]netip.Addr{},
 	}
@@ -125,6 +127,7 @@ type evidence struct {
 	deviceName string
 	addressed  bool       // it has an address of the family
 	own        netip.Addr // the address that it must have; invalid if the own lease is not known
+	ownKnown   bool       // this node's own lease is known
 	anyDevice  bool       // there is a flannel device of any family
 
 	out      netstate.Lookup   // O: plain output
@@ -145,7 +148,7 @@ func (v *view) evidence(c expect.Chain) evidence {
 	l := c.Lease
 	e := evidence{
 		state: v.state, complete: v.state.Complete, problem: v.state.Problem,
-		anyDevice: len(v.all) > 0, isFlannel: v.isFlannel,
+		ownKnown: v.ownKnown, anyDevice: len(v.all) > 0, isFlannel: v.isFlannel,
 	}
 	if !l.Subnet.IsValid() || len(c.Forms) == 0 {
 		return e

@@ -33,6 +33,7 @@ type Snapshot struct {
 	// whether each side ever was.
 	Complete               bool
 	LeasesRead, KernelRead bool
+	OwnLeaseKnown          bool // without it a node is never healthy; the source's Problem says why it is not
 	Healthy                bool
 	Backend                string // "vxlan", ...; "" while unknown
 	VNI                    uint32

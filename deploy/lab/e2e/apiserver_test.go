@@ -45,7 +45,7 @@ func TestCluster_APIServerKilled(t *testing.T) {
 	netns.Must(t, n.api.Restart(t.Context()))
 	say(t, n.found(t, retryBound), "API server back: complete and healthy")
 	eventually(t, "the deleted Node has no lease", func() bool { return n.status(t).Summary.Leases == len(n.peers)-1 })
-	took = within(t, 5*time.Second, "its route, neighbor and FDB entry are stale after the grace", func() bool {
+	took = within(t, 15*time.Second, "its route, neighbor and FDB entry are stale after the grace", func() bool {
 		return len(n.status(t).Stale) == 3
 	})
 	say(t, took, "a Node deleted while there was no API server: no lease of it, its objects stale after 2s of grace")

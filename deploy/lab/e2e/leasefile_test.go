@@ -81,7 +81,7 @@ func (n *node) mended(t *testing.T, good []byte) {
 	netns.Must(t, os.WriteFile(n.file+".new", good, 0o600))
 	netns.Must(t, os.RemoveAll(n.file))
 	netns.Must(t, os.Rename(n.file+".new", n.file))
-	within(t, 5*time.Second, "healthy after the file is mended", func() bool { return n.status(t).Healthy })
+	within(t, 15*time.Second, "healthy after the file is mended", func() bool { return n.status(t).Healthy })
 }
 
 // TestMalformedNode: an annotation that cannot be read affects its own node
@@ -97,7 +97,7 @@ func TestMalformedNode(t *testing.T) {
 	n.start(t)
 	within(t, startup, "healthy at the start", func() bool { return n.status(t).Healthy })
 	netns.Must(t, os.WriteFile(n.file, []byte(bad), 0o600))
-	within(t, 5*time.Second, "the one node is unknown", func() bool {
+	within(t, 15*time.Second, "the one node is unknown", func() bool {
 		s := n.status(t)
 		return s.Complete && !s.Healthy && s.Summary.States[verdict.Unknown] > 0 &&
 			s.Summary.States[verdict.Unknown]+s.Summary.States[verdict.OK] == len(n.peers)

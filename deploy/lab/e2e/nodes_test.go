@@ -42,7 +42,7 @@ func TestCluster_GarbageNodes(t *testing.T) {
 	for i, g := range garbage {
 		n.annotate(t, first+i, map[string]any{g.key: g.value})
 	}
-	took := within(t, 5*time.Second, "each of these leases is unknown, and no other", func() bool {
+	took := within(t, 15*time.Second, "each of these leases is unknown, and no other", func() bool {
 		states := n.states(t)
 		for i := 2; i <= 20; i++ {
 			garbled := i >= first && i < first+len(garbage)
@@ -145,7 +145,7 @@ func TestCluster_5000Nodes(t *testing.T) {
 	}
 	start = time.Now()
 	n.flap(t)
-	within(t, 2*time.Second, "all leases are missing", func() bool {
+	within(t, 15*time.Second, "all leases are missing", func() bool {
 		return n.status(t).Summary.States[verdict.Missing] == nodes-1
 	})
 	say(t, time.Since(start), "flannel.1 set down and up: %d leases missing", nodes-1)

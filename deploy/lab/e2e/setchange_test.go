@@ -63,7 +63,7 @@ func (n *clusterNode) pendingThenHealthy(t *testing.T, nodes int) {
 	say(t, took, "all new leases pending: flannel has a minute to program them")
 	n.peers = n.leases(t).Leases
 	netns.Must(t, n.Flannel.Apply(n.peers))
-	took = within(t, 2*time.Second, "all leases are ok", func() bool {
+	took = within(t, 15*time.Second, "all leases are ok", func() bool {
 		s := n.status(t)
 		return s.Healthy && s.Summary.States[verdict.OK] == nodes-1
 	})
