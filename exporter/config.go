@@ -42,11 +42,13 @@ type webConfig struct {
 	pprof       bool
 }
 
-// A lease source is heard of every half a minute or so. The kernel is read at
+// A lease source is heard of every half a minute or so; one of Kubernetes on a
+// server without bookmarks when a Node changes, which its kubelet makes it do
+// every five minutes. The kernel is read at
 // each audit, and an audit that is costly may be put off to ten times its
 // interval.
 const (
-	minSilence   = 5 * time.Minute
+	minSilence   = 15 * time.Minute
 	silentAudits = 12
 )
 

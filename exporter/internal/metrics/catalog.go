@@ -37,6 +37,9 @@ var (
 	nodeProblem = describe("node_problem",
 		"1 if this node itself has the problem, whatever its leases say, else 0. device_mtu is only information.", "problem")
 
+	ownLeaseKnown = describe("own_lease_known",
+		"1 if this node's own lease is among the leases that were read, 0 if not: flannel does not run here, or "+
+			"--node-name or --flannel.annotation-prefix is wrong.")
 	sourceUp = describe("lease_source_up",
 		"1 if the leases can be read from their source, 0 if not; the last ones read are then used.", "source")
 	sourceSync = describe("lease_source_last_sync_timestamp_seconds",
@@ -62,7 +65,7 @@ var (
 )
 
 var catalog = []*prometheus.Desc{
-	nodeInfo, snapshotComplete,
+	nodeInfo, snapshotComplete, ownLeaseKnown,
 	leases, leaseEffects, problemStart, problemsTruncated,
 	routesExpected, routesPresent, routesMissing, staleObjects,
 	deviceUp, nodeProblem,

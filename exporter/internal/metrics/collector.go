@@ -40,6 +40,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	out.timestamp(sourceSync, source.LastSync)
 	out.timestamp(sourceWritten, source.Written)
 	if s.LeasesRead {
+		out.gauge(ownLeaseKnown, boolean(s.OwnLeaseKnown))
 		out.leases(s)
 		out.problems(s, c.maxProblems)
 	}

@@ -45,6 +45,7 @@ func empty() *wire.Snapshot {
 func snapshot(n int) *wire.Snapshot {
 	s := empty()
 	s.Complete, s.LeasesRead, s.KernelRead, s.Healthy = true, true, true, true
+	s.OwnLeaseKnown = true
 	s.Backend, s.VNI = "vxlan", 1
 	s.Sources = []wire.Source{{Name: "file", Complete: true, LastSync: noon, Written: noon.Add(-time.Hour)}, {Name: "kernel", Complete: true}}
 	s.Devices = []wire.Device{{Name: "flannel.1", Family: netstate.IPv4, Present: true, Up: true}}

@@ -18,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"routewatch/shared/lease"
 )
 
 const (
@@ -153,7 +155,28 @@ func Origin(kubeconfig string) string {
 // close closes the connections that are not in use.
 func (c *client) close() { utilnet.CloseIdleConnectionsFor(c.rest.Client.Transport) }
 
-// list returns all Nodes.
+// pages lists the Nodes in pages and keeps of each only what is needed:
+// thousands of whole ones at once are over 100 MB. A page is only cut where no
+// version is asked for: a server's watch cache knows no limit.
+func (c *client) pages(ctx context.Context, opts metav1.ListOptions, prefix lease.Prefix) (*corev1.NodeList, error) {
+	opts.ResourceVersion, opts.ResourceVersionMatch, opts.Limit, opts.Continue = "", "", pageSize, ""
+	all := &corev1.NodeList{}
+	for {
+		page, err := c.list(ctx, opts)
+		if err != nil {
+			return nil, err
+		}
+		for i := range page.Items {
+			all.Items = append(all.Items, *trim(&page.Items[i], prefix))
+		}
+		if opts.Continue = page.Continue; opts.Continue == "" {
+			all.ResourceVersion = page.ResourceVersion
+			return all, nil
+		}
+	}
+}
+
+// list returns Nodes.
 func (c *client) list(ctx context.Context, opts metav1.ListOptions) (*corev1.NodeList, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, listTimeout, errNoAnswer)
 	defer cancel()

@@ -39,7 +39,7 @@ const (
 	maxCoalesce = time.Second
 	// look is how often the connection is looked at although nothing happens.
 	look = time.Second
-	// pageSize is how many Nodes Read asks for at once.
+	// pageSize is how many Nodes are listed at once.
 	pageSize = 500
 )
 
@@ -100,21 +100,16 @@ func (s *Source) Read(ctx context.Context) (lease.Set, error) {
 	return keep.Set(), nil
 }
 
-// readAll lists the Nodes in pages: thousands of them at once are 100 MB.
 func (s *Source) readAll(ctx context.Context) ([]lease.Node, error) {
-	var nodes []lease.Node
-	for page := (metav1.ListOptions{Limit: pageSize}); ; {
-		list, err := s.client.list(ctx, page)
-		if err != nil {
-			return nil, err
-		}
-		for i := range list.Items {
-			nodes = append(nodes, slim(&list.Items[i], s.cfg.Options.Prefix))
-		}
-		if page.Continue = list.Continue; page.Continue == "" {
-			return nodes, nil
-		}
+	list, err := s.client.pages(ctx, metav1.ListOptions{}, s.cfg.Options.Prefix)
+	if err != nil {
+		return nil, err
 	}
+	nodes := make([]lease.Node, 0, len(list.Items))
+	for i := range list.Items {
+		nodes = append(nodes, slim(&list.Items[i], s.cfg.Options.Prefix))
+	}
+	return nodes, nil
 }
 
 // Watch sends the Set of the Nodes: the first as soon as there is something to

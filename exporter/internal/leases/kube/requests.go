@@ -22,7 +22,7 @@ const maxSilence = 2 * time.Minute
 func requests(c *client, m *mirror) *cache.ListWatch {
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
-			list, err := c.list(ctx, opts)
+			list, err := c.pages(ctx, opts, m.prefix)
 			if err != nil && ctx.Err() == nil {
 				m.failed("list", err)
 			}
