@@ -5,12 +5,19 @@
 // says whether what it has is current:
 //
 //   - A request that fails makes the Set incomplete at once. It is complete
-//     again as soon as the Nodes were listed again or a watch goes on.
+//     again once a watch has gone on for a second: listing the Nodes is not
+//     enough, since what changes after that would be missed.
 //   - A connection that died silently is noticed within 45 s by HTTP/2's own
 //     pings (client-go: after 30 s of silence, with 15 s for the answer), and
 //     within 2 min where these do not help, as behind a proxy or with an API
 //     server that hangs: that is two bookmarks missed, of which one comes each
 //     minute. 10 s later, if no watch goes on by then, the Set is incomplete.
+//   - A server that sends neither events nor bookmarks is asked for a new watch
+//     every 2 min. When that goes on, the Set is current as of then.
+//
+// Current means: as the API server has it. Whether the server itself is current
+// cannot be seen from here: one that is cut off from etcd may go on to send
+// bookmarks, and to accept watches, from its cache.
 package kube
 
 import (
@@ -117,7 +124,8 @@ func (s *Source) readAll(ctx context.Context) ([]lease.Node, error) {
 // was not received yet is replaced by a newer one. Watch returns nil when ctx ends.
 //
 // While the API server cannot be read, the Set is the last good one with
-// Complete false and Problem set; Synced is then when the server was last heard.
+// Complete false and Problem set. Synced is when the Nodes were last known to be
+// those of the server; it is no proof that the server itself was current then.
 func (s *Source) Watch(ctx context.Context, sets chan<- lease.Set) error {
 	defer s.client.close()
 	m := newMirror(s.cfg.Options.Prefix)

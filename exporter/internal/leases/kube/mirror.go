@@ -18,8 +18,9 @@ const (
 	// current: the API server ends each watch after 5 to 10 minutes, and the
 	// next one follows at once.
 	maxGap = 10 * time.Second
-	// settle is how long a watch must go on before it counts as working again:
-	// by then it has delivered what was missed.
+	// settle is how long a watch must go on before it counts as working: by then
+	// it has delivered what was missed, so that the Nodes are current without
+	// an event or a bookmark.
 	settle = time.Second
 )
 
@@ -43,7 +44,7 @@ type mirror struct {
 	opened  time.Time // of the watch that goes on; zero: none does
 	listing bool      // that watch still sends the initial Nodes
 	ended   time.Time // when the last watch ended, or the mirror was made
-	seen    time.Time // when the server last said something that left the Nodes current
+	seen    time.Time // when the Nodes were last known to be those of the server
 }
 
 var (
@@ -68,8 +69,11 @@ type view struct {
 func (m *mirror) view(now time.Time, known uint64) view {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.failure.err != nil && m.version > 0 && !m.listing && !m.opened.IsZero() && now.Sub(m.opened) >= settle {
-		m.failure, m.seen = failure{}, now
+	if settled := m.opened.Add(settle); m.version > 0 && !m.listing && !m.opened.IsZero() && !now.Before(settled) {
+		m.failure = failure{}
+		if settled.After(m.seen) {
+			m.seen = settled
+		}
 	}
 	v := view{filled: m.version > 0, failure: m.failure, seen: m.seen, version: m.version}
 	if v.failure.err == nil {

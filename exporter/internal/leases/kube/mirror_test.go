@@ -116,7 +116,7 @@ func TestMirror_Current(t *testing.T) {
 				must(t, m.Replace([]any{node("a", 2)}, "1"))
 				check("listed", true, 0)
 				time.Sleep(3 * time.Second)
-				check("silent", true, 3*time.Second)
+				check("silent", true, 3*time.Second-settle)
 				m.heard()
 				check("heard", true, 0)
 				m.end()

@@ -14,7 +14,8 @@ import (
 )
 
 // maxSilence is how long a watch may be silent before it is ended and begun
-// anew: an API server sends a bookmark each minute.
+// anew: an API server sends a bookmark each minute. One that sends none, as
+// without a watch cache, proves with the new watch that the Nodes are current.
 const maxSilence = 2 * time.Minute
 
 // requests returns the requests of the reflector, which tell the mirror what

@@ -199,7 +199,11 @@ func (s *server) list(w http.ResponseWriter, r *http.Request) {
 	if after := r.URL.Query().Get("continue"); after != "" {
 		names = names[slices.Index(names, after)+1:]
 	}
-	if limit, _ := strconv.Atoi(r.URL.Query().Get("limit")); limit > 0 && len(names) > limit {
+	limit, _ := strconv.Atoi(r.URL.Query().Get("limit"))
+	if r.URL.Query().Get("resourceVersion") == "0" {
+		limit = 0 // a watch cache ignores it
+	}
+	if limit > 0 && len(names) > limit {
 		names = names[:limit]
 		list.Continue = names[limit-1]
 	}

@@ -80,8 +80,8 @@ func TestWatch_Bookmarks(t *testing.T) {
 		for range 10 {
 			time.Sleep(time.Minute)
 			w.bookmark()
-			s := w.next(t, 2*look)
-			if !s.Complete || s.Generation != 1 || time.Since(s.Synced) > 2*look {
+			s := w.until(t, 2*look, "fresh", func(s lease.Set) bool { return time.Since(s.Synced) <= 2*look })
+			if !s.Complete || s.Generation != 1 {
 				t.Fatalf("set %+v at %v", s, time.Now())
 			}
 		}
@@ -248,8 +248,9 @@ func TestWatch_ServerLost(t *testing.T) {
 		time.Sleep(time.Second)
 		w.kill()
 		lost := w.next(t, 2*look)
-		want := "API server http://10.0.0.1:6443 (no credentials): connection refused: it does not run, or listens elsewhere; last in sync at " + good.Synced.Format(time.RFC3339)
-		if lost.Complete || lost.Problem != want || lost.Generation != 1 || len(lost.Leases) != 2 || len(lost.Own) != 1 || !lost.Synced.Equal(good.Synced) {
+		synced := good.Synced.Add(settle) // the watch went on for that long
+		want := "API server http://10.0.0.1:6443 (no credentials): connection refused: it does not run, or listens elsewhere; last in sync at " + synced.Format(time.RFC3339)
+		if lost.Complete || lost.Problem != want || lost.Generation != 1 || len(lost.Leases) != 2 || len(lost.Own) != 1 || !lost.Synced.Equal(synced) {
 			t.Errorf("set %+v\nwant the problem %s", lost, want)
 		}
 		w.silent(t, 10*time.Minute) // one problem is told once
@@ -340,21 +341,27 @@ func TestWatch_Silence(t *testing.T) {
 	})
 }
 
-// One that is only silent keeps its watches, and nothing is lost.
+// One that is only silent, as without bookmarks, keeps the Nodes current: each
+// new watch proves it.
 func TestWatch_QuietServer(t *testing.T) {
 	inBubble(t, three, func(t *testing.T, w *watched) {
-		w.next(t, 2*time.Second)
+		last := w.next(t, 2*time.Second)
 		w.with(func() { w.still = true })
-		for range 10 {
-			time.Sleep(time.Minute)
+		var oldest time.Duration
+		for range 600 {
 			select {
-			case s := <-w.sets:
-				if !s.Complete || s.Generation != 1 {
-					t.Fatalf("set %+v", s)
-				}
-			default:
+			case last = <-w.sets:
+			case <-time.After(time.Second):
 			}
+			if !last.Complete || last.Generation != 1 {
+				t.Fatalf("set %+v", last)
+			}
+			oldest = max(oldest, time.Since(last.Synced))
 		}
+		if oldest > 4*time.Minute { // a minute less than what always makes the judge doubt
+			t.Errorf("Synced was up to %s old", oldest)
+		}
+		t.Logf("Synced was up to %s old", oldest)
 	})
 }
 
