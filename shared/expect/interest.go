@@ -30,6 +30,14 @@ type Interest struct {
 	// identifiers is a flannel device, whatever its name. Their neighbors, FDB
 	// entries and all routes through them are read.
 	VNIs []uint32
+	// Tunnels are the names of flannel's devices that are not vxlan, e.g.
+	// "flannel0": all routes through them are read.
+	Tunnels []string
+	// WireGuard are those Tunnels whose WireGuard peers are read.
+	WireGuard []string
+	// Networks are the pod networks, if known: every route inside one is kept, as
+	// it may be one of flannel's that no lease explains. At most one a family.
+	Networks []netip.Prefix
 	// Devices are names of further devices to watch, e.g. "cni0".
 	Devices []string
 }

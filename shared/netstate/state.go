@@ -27,7 +27,9 @@ type State struct {
 	Routes    []Route    `json:"routes,omitempty"`    // by CompareRoutes
 	Neighbors []Neighbor `json:"neighbors,omitempty"` // of the flannel devices, by device, then address
 	FDB       []FDBEntry `json:"fdb,omitempty"`       // of the flannel devices, by device, then MAC
-	Lookups   []Lookup   `json:"lookups,omitempty"`   // by Query
+	// WireGuard are the flannel devices that are WireGuard's, by device.
+	WireGuard []WireGuard `json:"wireGuard,omitempty"`
+	Lookups   []Lookup    `json:"lookups,omitempty"` // by Query
 	NetConf   []NetConf  `json:"netConf,omitempty"`   // by family, then device
 
 	// Hints are the events since the State before this one, oldest first.
@@ -69,6 +71,7 @@ func (s *State) Sort() {
 		return cmp.Or(cmp.Compare(a.Device, b.Device), a.IP.Compare(b.IP))
 	})
 	slices.SortStableFunc(s.FDB, compareFDB)
+	slices.SortFunc(s.WireGuard, func(a, b WireGuard) int { return cmp.Compare(a.Device, b.Device) })
 	slices.SortFunc(s.Lookups, func(a, b Lookup) int { return a.Query.Compare(b.Query) })
 	slices.SortFunc(s.NetConf, func(a, b NetConf) int {
 		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Device, b.Device))
