@@ -96,6 +96,7 @@ func parse(c *cli.Context, stderr io.Writer) (config, error) {
 	if cfg.leases, err = newLeaseSource(c, cfg); err != nil {
 		return cfg, err
 	}
+	cfg.judge.ShowLeases = cfg.leases.show
 	cfg.web, err = parseWeb(c)
 	return cfg, err
 }

@@ -10,6 +10,7 @@ import (
 	"routewatch/exporter/internal/leases/file"
 	"routewatch/exporter/internal/leases/kube"
 	"routewatch/shared/lease"
+	"routewatch/shared/mend"
 )
 
 // The values of --leases.
@@ -25,6 +26,7 @@ type leaseSource struct {
 	where   string // path or URL
 	why     string // it was chosen
 	options lease.Options
+	show    mend.Advice // how a person sees the leases
 	read    func(context.Context) (lease.Set, error)
 	watch   func(context.Context, chan<- lease.Set) error
 }
@@ -39,11 +41,12 @@ func newLeaseSource(c *cli.Context, cfg config) (leaseSource, error) {
 	if err != nil {
 		return leaseSource{}, err
 	}
+	show := mend.ShowNodeLeases(prefix.Key("public-ip"), prefix.Key("backend-data"))
 	opts := lease.Options{Self: cfg.judge.Node, Prefix: prefix, Families: cfg.judge.Flannel.Families}
 	if name == sourceFile {
 		fc := file.Config{Path: c.Path(flagLeasesFile), Options: opts}
 		return leaseSource{
-			name: name, where: fc.Path, why: why, options: opts,
+			name: name, where: fc.Path, why: why, options: opts, show: show,
 			read:  func(context.Context) (lease.Set, error) { return file.Read(fc) },
 			watch: func(ctx context.Context, sets chan<- lease.Set) error { return file.Watch(ctx, fc, sets) },
 		}, nil
@@ -59,7 +62,7 @@ func newLeaseSource(c *cli.Context, cfg config) (leaseSource, error) {
 		return leaseSource{}, fmt.Errorf("leases from Kubernetes: %w", err)
 	}
 	return leaseSource{
-		name: name, where: ks.Server(), why: why + "; credentials from " + ks.Credentials(), options: opts,
+		name: name, where: ks.Server(), why: why + "; credentials from " + ks.Credentials(), options: opts, show: show,
 		read: ks.Read, watch: ks.Watch,
 	}, nil
 }

@@ -27,6 +27,9 @@ type Config struct {
 	Port     uint16            // UDP port of vxlan; 0 unknown
 	// DirectRouting is nil while unknown: either form of route is then accepted.
 	DirectRouting *bool
+	// WireGuardMode is "separate", "auto", "ipv4" or "ipv6"; "" unknown: what any
+	// of them would do is then accepted.
+	WireGuardMode string
 }
 
 // netConf is flannel's net-conf.json (pkg/subnet/config.go, Config). Unknown
@@ -41,6 +44,7 @@ type netConf struct {
 		VNI           uint32
 		Port          uint16
 		DirectRouting bool
+		Mode          string
 	}
 }
 
@@ -82,15 +86,14 @@ func ReadNetConf(r io.Reader) (Config, error) {
 	if c.Backend == "" {
 		return Config{}, fmt.Errorf("net-conf has a Backend without Type: expected for example {\"Type\": \"vxlan\"}")
 	}
-	c.DirectRouting = &nc.Backend.DirectRouting
-	if c.Backend == "vxlan" {
-		c.VNI, c.Port = nc.Backend.VNI, nc.Backend.Port
-		if c.VNI == 0 {
-			c.VNI = 1
-		}
-		if c.Port == 0 {
-			c.Port = 8472
-		}
+	switch c.Backend {
+	case "vxlan":
+		c.VNI, c.Port = cmp.Or(nc.Backend.VNI, defaultVNI), cmp.Or(nc.Backend.Port, 8472)
+		c.DirectRouting = &nc.Backend.DirectRouting
+	case "ipip":
+		c.DirectRouting = &nc.Backend.DirectRouting
+	case "wireguard":
+		c.WireGuardMode = or(nc.Backend.Mode, separate)
 	}
 	return c, nil
 }

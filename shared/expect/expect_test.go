@@ -2,7 +2,6 @@ package expect
 
 import (
 	"net/netip"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,10 +43,13 @@ func TestChainOf_VXLAN(t *testing.T) {
 	set := dualStack()
 	got := ChainOf(Config{}, set, set.Leases[0])
 	want := Chain{
-		Lease: set.Leases[0], VNI: 1,
+		Lease: set.Leases[0], VNI: 1, Devices: []string{"flannel.1"},
 		Forms: []Form{
-			{Name: "vxlan", Gateway: addr("10.244.3.0"), Tunnel: true, NeighborMAC: vtep(5), FDBDst: addr("192.168.1.58")},
-			{Name: "direct", Gateway: addr("192.168.1.58")},
+			{
+				Name: "vxlan", Dst: pfx("10.244.3.0/24"), Gateway: addr("10.244.3.0"), Tunnel: true, OnLink: true,
+				NeighborMAC: vtep(5), FDBDst: addr("192.168.1.58"),
+			},
+			{Name: "direct", Dst: pfx("10.244.3.0/24"), Gateway: addr("192.168.1.58")},
 		},
 	}
 	if diff := cmp.Diff(want, got, text...); diff != "" {
@@ -72,7 +74,7 @@ func TestChainOf_Unsupported(t *testing.T) {
 		}
 	}
 	// What this version cannot check must not look checked.
-	for _, backend := range []string{"", "host-gw", "ipip", "udp", "wireguard", "next-year's"} {
+	for _, backend := range []string{"", "next-year's"} {
 		if got := ChainOf(Config{}, &lease.Set{}, lease.Lease{BackendType: backend}); got.Unknown == "" || got.Unsupported != "" {
 			t.Errorf("%q: %+v", backend, got)
 		}
@@ -82,7 +84,7 @@ func TestChainOf_Unsupported(t *testing.T) {
 func TestChainOf_DirectRouting(t *testing.T) {
 	set, on := dualStack(), true
 	got := ChainOf(Config{DirectRouting: &on}, set, set.Leases[0])
-	if len(got.Forms) != 2 || got.Forms[0].Name != "direct" || got.Tunnel().Name != "vxlan" {
+	if len(got.Forms) != 2 || got.Forms[0].Name != "direct" || got.Forms[1].Name != "vxlan" {
 		t.Errorf("with DirectRouting flannel tries the direct form first: %+v", got.Forms)
 	}
 }
@@ -136,58 +138,4 @@ func TestPodAddress(t *testing.T) {
 			t.Errorf("PodAddress(%s) = %s, want %s", subnet, got, want)
 		}
 	}
-}
-
-func TestReadNetConf(t *testing.T) {
-	direct, tunnel := true, false
-	tests := []struct {
-		name, in string
-		want     Config
-	}{
-		{
-			"kube-flannel's", `{"Network": "10.244.0.0/16", "EnableNFTables": false, "Backend": {"Type": "vxlan"}}`,
-			Config{Backend: "vxlan", Network: []netip.Prefix{pfx("10.244.0.0/16")}, Families: []netstate.Family{netstate.IPv4}, VNI: 1, Port: 8472, DirectRouting: &tunnel},
-		},
-		{
-			"k3s, IPv4 only", `{"Network":"10.42.0.0/16","EnableIPv6":false,"EnableIPv4":true,"IPv6Network":"::/0","Backend":{"Type":"vxlan"}}`,
-			Config{Backend: "vxlan", Network: []netip.Prefix{pfx("10.42.0.0/16")}, Families: []netstate.Family{netstate.IPv4}, VNI: 1, Port: 8472, DirectRouting: &tunnel},
-		},
-		{
-			"IPv6 only, host bits", `{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00::1/56","Backend":{"Type":"VXLAN","VNI":4096,"Port":4789,"DirectRouting":true}}`,
-			Config{Backend: "vxlan", Network: []netip.Prefix{pfx("fd00::/56")}, Families: []netstate.Family{netstate.IPv6}, VNI: 4096, Port: 4789, DirectRouting: &direct},
-		},
-		{
-			"no backend is udp", `{"Network":"10.244.0.0/16"}`,
-			Config{Backend: "udp", Network: []netip.Prefix{pfx("10.244.0.0/16")}, Families: []netstate.Family{netstate.IPv4}},
-		},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			got, err := ReadNetConf(strings.NewReader(tt.in))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(tt.want, got, text...); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
-	}
-	for _, bad := range []string{
-		"", "null", "{", "[]", `{"Network":"10.244.0.0"}`, `{"Network":"fd00::/56"}`, `{"Network":"10.0.0.0/8","Backend":{}}`,
-		`{"EnableIPv4":false}`, `{"Network":"10.0.0.0/8","EnableIPv6":true}`, strings.Repeat(" ", 2<<20),
-	} {
-		if c, err := ReadNetConf(strings.NewReader(bad)); err == nil {
-			t.Errorf("ReadNetConf(%.40q) = %+v, want an error", bad, c)
-		}
-	}
-}
-
-func FuzzReadNetConf(f *testing.F) {
-	f.Add(`{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}`)
-	f.Fuzz(func(t *testing.T, s string) {
-		c, err := ReadNetConf(strings.NewReader(s))
-		if err == nil && (len(c.Families) == 0 || len(c.Families) != len(c.Network) || c.Backend == "") {
-			t.Errorf("accepted %q as %+v", s, c)
-		}
-	})
 }

@@ -1,7 +1,6 @@
 package expect
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -58,13 +57,15 @@ func PodAddress(subnet netip.Prefix) netip.Addr {
 // InterestOf returns what the kernel layer has to look at for a lease set.
 func InterestOf(c Config, set *lease.Set) Interest {
 	in := Interest{Generation: set.Generation, Devices: []string{"cni0"}}
+	backend := c.BackendOf(set)
 	for _, own := range set.Own {
 		if !own.Subnet.IsValid() {
 			continue
 		}
 		in.Subnets = append(in.Subnets, own.Subnet)
 		in.Sources = append(in.Sources, own.Subnet.Addr())
-		in.addVNI(c.VNIOf(set, own.Family))
+		vni := c.VNIOf(set, own.Family)
+		in.addDevices(backend, vni, c.DevicesOf(set, own.Family, vni))
 	}
 	for _, l := range set.Leases {
 		if !l.Subnet.IsValid() {
@@ -75,7 +76,11 @@ func InterestOf(c Config, set *lease.Set) Interest {
 		if l.PublicIP.IsValid() {
 			in.PublicIPs = append(in.PublicIPs, l.PublicIP)
 		}
-		in.addVNI(ChainOf(c, set, l).VNI)
+		chain := ChainOf(c, set, l)
+		in.addDevices(or(l.BackendType, backend), chain.VNI, chain.Devices)
+	}
+	if c.GoesDirect(backend) {
+		in.Networks = slices.Clone(c.Network)
 	}
 	in.Subnets = sortedUnique(in.Subnets, netip.Prefix.Compare)
 	in.Peers = sortedUnique(in.Peers, netip.Prefix.Compare)
@@ -83,23 +88,36 @@ func InterestOf(c Config, set *lease.Set) Interest {
 	return in
 }
 
-// addVNI adds the flannel devices of a VNI, also by their names, so that their
-// appearing is noticed.
-func (in *Interest) addVNI(vni uint32) {
-	if vni == 0 || slices.Contains(in.VNIs, vni) {
-		return
+// GoesDirect reports whether flannel may put routes on the node's own devices,
+// among those of other programs.
+func (c Config) GoesDirect(backend string) bool {
+	switch backend {
+	case "host-gw":
+		return true
+	case "vxlan", "ipip":
+		return c.DirectRouting == nil || *c.DirectRouting
 	}
-	in.VNIs = append(in.VNIs, vni)
-	in.Devices = append(in.Devices, DeviceName(netstate.IPv4, vni), DeviceName(netstate.IPv6, vni))
+	return false
 }
 
-// DeviceName is how flannel names its vxlan device (pkg/backend/vxlan/vxlan.go).
-// The device is recognized by its VNI; the name is for people.
-func DeviceName(f netstate.Family, vni uint32) string {
-	if f == netstate.IPv6 {
-		return fmt.Sprintf("flannel-v6.%d", vni)
+// addDevices adds flannel devices; those of vxlan by their VNI, and also by
+// their names, so that their appearing is noticed.
+func (in *Interest) addDevices(backend string, vni uint32, names []string) {
+	switch {
+	case backend != "vxlan":
+		for _, name := range names {
+			if slices.Contains(in.Tunnels, name) {
+				continue
+			}
+			in.Tunnels = append(in.Tunnels, name)
+			if backend == "wireguard" {
+				in.WireGuard = append(in.WireGuard, name)
+			}
+		}
+	case vni != 0 && !slices.Contains(in.VNIs, vni):
+		in.VNIs = append(in.VNIs, vni)
+		in.Devices = append(in.Devices, DeviceName(netstate.IPv4, vni), DeviceName(netstate.IPv6, vni))
 	}
-	return fmt.Sprintf("flannel.%d", vni)
 }
 
 func sortedUnique[T comparable](s []T, compare func(a, b T) int) []T {

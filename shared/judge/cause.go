@@ -117,7 +117,7 @@ func explains(h netstate.Hint, state verdict.State, chain expect.Chain, e *evide
 
 // deviceEvent: what happens to a device takes routes and neighbors with it.
 func deviceEvent(h netstate.Hint, chain expect.Chain, e *evidence) (verdict.Cause, bool) {
-	if h.Device != e.deviceName && (h.Index == 0 || h.Index != e.device.Index) {
+	if (e.deviceName == "" || h.Device != e.deviceName) && (h.Index == 0 || h.Index != e.device.Index) {
 		return "", false
 	}
 	if h.Kind == netstate.LinkMACChanged {

@@ -35,17 +35,33 @@ func describe(w *wire.Lease, chain expect.Chain, e *evidence, opts Options) {
 
 func (p *path) deviceName() string {
 	if !p.form.Tunnel {
-		return p.e.lower.Name
+		return p.outward().Name
 	}
 	return p.e.deviceName
 }
 
 func (p *path) expected() []string {
-	s := []string{mend.RouteText(p.wanted())}
-	if p.form.Tunnel {
+	dev := p.deviceName()
+	route := "the pod network dev " + dev
+	if p.form.Dst.IsValid() {
+		route = mend.RouteText(p.wanted())
+	}
+	s := []string{route}
+	if !p.form.NeighborMAC.IsZero() {
 		s = append(s,
-			mend.NeighborText(p.form.Gateway, p.form.NeighborMAC, p.deviceName(), netstate.NUDPermanent),
-			mend.FDBText(p.form.NeighborMAC, p.deviceName(), p.form.FDBDst))
+			mend.NeighborText(p.form.Gateway, p.form.NeighborMAC, dev, netstate.NUDPermanent),
+			mend.FDBText(p.form.NeighborMAC, dev, p.form.FDBDst))
+	}
+	if want := p.form.Peer; want != nil {
+		var endpoints []string
+		for _, a := range want.Endpoints {
+			if want.Port == 0 {
+				endpoints = append(endpoints, a.String())
+			} else {
+				endpoints = append(endpoints, netip.AddrPortFrom(a, want.Port).String())
+			}
+		}
+		s = append(s, peerText(dev, want.PublicKey, endpoints, []netip.Prefix{p.chain.Lease.Subnet}))
 	}
 	return s
 }
@@ -53,8 +69,8 @@ func (p *path) expected() []string {
 // wanted is the step that puts the expected route in place.
 func (p *path) wanted() mend.Step {
 	return mend.Step{
-		Verb: mend.RouteReplace, Type: netstate.Unicast, Prefix: p.chain.Lease.Subnet,
-		Gateway: p.form.Gateway, Device: p.deviceName(), OnLink: p.form.Tunnel,
+		Verb: mend.RouteReplace, Type: netstate.Unicast, Prefix: p.form.Dst,
+		Gateway: p.form.Gateway, Device: p.deviceName(), OnLink: p.form.OnLink,
 	}
 }
 
@@ -64,12 +80,31 @@ func (p *path) actual() []string {
 	for _, r := range slices.Concat(e.exact, e.inside) {
 		s = append(s, mend.RouteText(p.step(mend.RouteDelete, r)))
 	}
-	if len(e.exact) == 0 {
+	switch {
+	case len(e.exact) > 0:
+	case p.form.Wide:
+		s = append(s, "no route for the pod network"+suffix(" ", p.form.Dst))
+	default:
 		s = append(s, "no route for exactly "+p.chain.Lease.Subnet.String())
 	}
-	if !p.form.Tunnel {
-		return s
+	switch {
+	case !p.form.NeighborMAC.IsZero():
+		s = append(s, p.actualVTEP()...)
+	case p.form.Peer != nil:
+		s = append(s, p.actualPeer())
 	}
+	return s
+}
+
+func suffix(before string, p netip.Prefix) string {
+	if !p.IsValid() {
+		return ""
+	}
+	return before + p.String()
+}
+
+func (p *path) actualVTEP() (s []string) {
+	e := p.e
 	if e.hasNeighbor {
 		s = append(s, mend.NeighborText(e.neighbor.IP, e.neighbor.MAC, p.deviceName(), e.neighbor.State))
 	} else {
@@ -82,6 +117,18 @@ func (p *path) actual() []string {
 		s = append(s, fmt.Sprintf("no FDB entry %s dev %s", p.form.NeighborMAC, p.deviceName()))
 	}
 	return s
+}
+
+func (p *path) actualPeer() string {
+	key := p.form.Peer.PublicKey
+	peer, there := p.e.peers.byKey[key]
+	switch {
+	case !p.e.peers.read || p.e.peers.problem != "":
+		return "WireGuard peers of " + p.deviceName() + " not read"
+	case !there:
+		return fmt.Sprintf("no WireGuard peer %s dev %s", key, p.deviceName())
+	}
+	return peerText(p.deviceName(), key, []string{endpointText(peer.Endpoint)}, peer.AllowedIPs)
 }
 
 // step names an existing route.
@@ -156,18 +203,26 @@ func advice(state verdict.State, p *path, opts Options) []wire.Advice {
 	case verdict.UnderlayDown:
 		out = append(out, wire.Advice(mend.ShowUnderlay(p.chain.Lease.PublicIP)))
 	case verdict.Conflict, verdict.VNIMismatch:
-		out = append(out, wire.Advice(mend.ShowLeases()))
+		out = append(out, wire.Advice(opts.ShowLeases))
 	case verdict.Blackholed:
 		if !p.byRule() {
-			out = append(out, wire.Advice(mend.RestartFlannel(opts.Node)))
+			out = append(out, p.restart(opts))
 		}
 	default:
-		out = append(out, wire.Advice(mend.RestartFlannel(opts.Node)))
+		if state == verdict.Missing && p.cannotInstall() != "" {
+			out = append(out, wire.Advice(mend.ShowUnderlay(p.chain.Lease.PublicIP)))
+			break
+		}
+		out = append(out, p.restart(opts))
 	}
 	if len(out) == 0 {
 		out = append(out, wire.Advice(mend.ShowRules(p.chain.Lease.Family == netstate.IPv6)))
 	}
 	return out
+}
+
+func (p *path) restart(opts Options) wire.Advice {
+	return wire.Advice(mend.RestartFlannel(opts.Node, p.e.leasesOf))
 }
 
 // byRule: packets are discarded although no route does that.
@@ -204,11 +259,13 @@ func (p *path) steps(state verdict.State, opts Options) []mend.Step {
 		steps = append(steps, mend.Step{Verb: mend.AddressReplace, Prefix: netip.PrefixFrom(e.own, l.Family.Bits()), Device: dev})
 	}
 	steps = p.addRoute(steps)
-	if !e.hasNeighbor || !e.neighbor.Permanent() || e.neighbor.MAC != p.form.NeighborMAC {
-		steps = append(steps, mend.Step{Verb: mend.NeighborReplace, IP: p.form.Gateway, MAC: p.form.NeighborMAC, Device: dev})
-	}
-	if !slices.ContainsFunc(e.fdb, p.rightFDB) {
-		steps = append(steps, mend.Step{Verb: mend.FDBReplace, MAC: p.form.NeighborMAC, Device: dev, Dst: p.form.FDBDst})
+	if vtep := p.form.NeighborMAC; !vtep.IsZero() {
+		if !e.hasNeighbor || !e.neighbor.Permanent() || e.neighbor.MAC != vtep {
+			steps = append(steps, mend.Step{Verb: mend.NeighborReplace, IP: p.form.Gateway, MAC: vtep, Device: dev})
+		}
+		if !slices.ContainsFunc(e.fdb, p.rightFDB) {
+			steps = append(steps, mend.Step{Verb: mend.FDBReplace, MAC: vtep, Device: dev, Dst: p.form.FDBDst})
+		}
 	}
 	if state == verdict.Blackholed && p.byRule() {
 		steps = append(steps, p.rule(opts)...)
@@ -222,6 +279,9 @@ func (p *path) addRoute(steps []mend.Step) []mend.Step {
 		there = p.e.exact // it is in main, where packets will meet it once a rule leads there
 	}
 	if slices.ContainsFunc(there, func(r netstate.Route) bool { return p.isForm(p.form, r) }) {
+		return steps
+	}
+	if !p.form.Dst.IsValid() || p.cannotInstall() != "" {
 		return steps
 	}
 	return append(steps, p.wanted())

@@ -42,10 +42,18 @@ func (p *path) delivers() bool {
 	if p.underlay() != "" {
 		return false
 	}
-	if !p.form.Tunnel {
+	switch {
+	case !p.form.Tunnel:
+		return true
+	case !p.e.device.Up:
+		return false
+	case p.form.Peer != nil:
+		_, _, ok := p.peer()
+		return ok
+	case p.form.NeighborMAC.IsZero():
 		return true
 	}
-	return p.e.device.Up && p.e.hasNeighbor && p.e.neighbor.Usable() && p.e.neighbor.MAC == p.form.NeighborMAC &&
+	return p.e.hasNeighbor && p.e.neighbor.Usable() && p.e.neighbor.MAC == p.form.NeighborMAC &&
 		slices.ContainsFunc(p.e.fdb, p.rightFDB)
 }
 

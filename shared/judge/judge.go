@@ -11,6 +11,7 @@ import (
 
 	"routewatch/shared/expect"
 	"routewatch/shared/lease"
+	"routewatch/shared/mend"
 	"routewatch/shared/netstate"
 	"routewatch/shared/verdict"
 	"routewatch/shared/wire"
@@ -26,6 +27,8 @@ type Options struct {
 	// sent again and again, so one that is older says nothing about now. 0: any age.
 	MaxSilence time.Duration
 	Flannel    expect.Config
+	// ShowLeases is the command that prints what every node claims.
+	ShowLeases mend.Advice
 }
 
 // Input is all that Next looks at.
@@ -158,10 +161,11 @@ func (f *fold) sources() {
 
 func (f *fold) devices() {
 	for _, family := range f.next.Families {
-		if f.next.Backend != "vxlan" {
+		names := f.opts.Flannel.DevicesOf(f.set, family, f.next.VNI)
+		if len(names) == 0 {
 			continue
 		}
-		d := wire.Device{Family: family, Name: expect.DeviceName(family, f.next.VNI), VNI: f.next.VNI}
+		d := wire.Device{Family: family, Name: names[0], VNI: f.next.VNI}
 		if link, ok := f.view.device(family); ok {
 			d = wire.Device{Name: link.Name, Family: family, Present: true, Up: link.Up, VNI: link.VXLAN.VNI, MAC: link.MAC, MTU: link.MTU}
 		}
@@ -219,7 +223,7 @@ func (f *fold) start(was *wire.Lease, l lease.Lease) wire.Lease {
 	if f.prev.LeasesRead && !f.prev.OwnLeaseKnown && f.next.OwnLeaseKnown && !prev.Completed {
 		prev.Changed, prev.Cause = f.in.Now, verdict.NeverInstalled // flannel has just started here
 	}
-	same := prev.PublicIP == l.PublicIP && prev.Backend == l.BackendType && prev.VNI == l.VNI && prev.MAC == l.MAC
+	same := prev.PublicIP == l.PublicIP && prev.Backend == l.BackendType && prev.VNI == l.VNI && prev.MAC == l.MAC && prev.PublicKey == l.PublicKey
 	if !same {
 		prev.Changed, prev.Completed = f.in.Now, false
 		if prev.State.Healthy() {

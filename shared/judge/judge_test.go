@@ -728,9 +728,9 @@ func TestNext_LeftOver(t *testing.T) {
 func TestNext_UncheckedBackend(t *testing.T) {
 	w := newWorld(2, ip4)
 	for i := range w.peers {
-		w.peers[i].BackendType = "host-gw"
+		w.peers[i].BackendType = "next-year's"
 	}
-	w.own[0].BackendType = "host-gw"
+	w.own[0].BackendType = "next-year's"
 	s, _ := Next(opts, nil, w.input())
 	if s.Summary.States[verdict.Unknown] != 2 || s.Healthy {
 		t.Errorf("states %v, healthy %v", s.Summary.States, s.Healthy)

@@ -2,6 +2,7 @@ package judge
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -12,11 +13,25 @@ import (
 	"routewatch/shared/wire"
 )
 
-// What an ok lease proves, and what it does not.
+// What an ok lease proves, by its form, and what it does not.
 var (
-	checked   = []string{"device", "route", "lookup plain and from the flannel address", "neighbor", "fdb", "lookup of the public IP"}
+	checked = map[string][]string{
+		"vxlan":     {"device", "route", "lookup plain and from the flannel address", "neighbor", "fdb", "lookup of the public IP"},
+		"ipip":      {"device", "route", "lookup plain and from the flannel address", "lookup of the public IP"},
+		"udp":       {"device", "route", "lookup plain and from the flannel address", "lookup of the public IP"},
+		"wireguard": {"device", "route", "lookup plain and from the flannel address", "wireguard peer", "lookup of the public IP"},
+		"host-gw":   {"route", "lookup plain and from the flannel address", "carrier"},
+		"direct":    {"route", "lookup plain and from the flannel address", "carrier"},
+	}
 	unchecked = []string{"firewall", "rules on the input device or a mark", "the path between the nodes", "the peer's own side", "MTU"}
 )
+
+func uncheckedOf(form string) []string {
+	if form == "udp" {
+		return append(slices.Clone(unchecked), "the peers in the memory of flannel's process")
+	}
+	return unchecked
+}
 
 // finding is the outcome for one lease, before its history is added.
 type finding struct {
@@ -24,8 +39,10 @@ type finding struct {
 	effect  verdict.Effect
 	partial bool
 	reason  string
-	// present: an accepted route for exactly the subnet is there.
+	// present: an accepted route for exactly the subnet is there, or for the
+	// whole pod network with a backend that has but one.
 	present bool
+	form    string // its name
 }
 
 // Lease judges one lease: the only judgment of a lease there is. prev is what
@@ -35,7 +52,7 @@ func Lease(prev wire.Lease, chain expect.Chain, e evidence, now time.Time, opts 
 	found := find(chain, &e, prev.State)
 	next := wire.Lease{
 		Lease: l.Subnet, Family: l.Family, Peer: l.Peer,
-		PublicIP: l.PublicIP, Backend: l.BackendType, VNI: l.VNI, MAC: l.MAC,
+		PublicIP: l.PublicIP, Backend: l.BackendType, VNI: l.VNI, MAC: l.MAC, PublicKey: l.PublicKey,
 		Changed: prev.Changed, Completed: prev.Completed || found.state == verdict.OK,
 	}
 	young := !next.Completed && now.Before(next.Changed.Add(opts.Grace))
@@ -45,7 +62,7 @@ func Lease(prev wire.Lease, chain expect.Chain, e evidence, now time.Time, opts 
 	next.State, next.Effect, next.Partial = found.state, found.effect, found.partial
 	next.Reason, next.RoutePresent = found.reason, found.present
 	if found.state == verdict.OK {
-		next.Checked, next.Unchecked = checked, unchecked
+		next.Checked, next.Unchecked = checked[found.form], uncheckedOf(found.form)
 		return next
 	}
 	history(&next, prev, chain, &e, now)
@@ -83,7 +100,7 @@ func find(chain expect.Chain, e *evidence, was verdict.State) finding {
 	p := path{chain: chain, e: e, was: was}
 	p.choose()
 	f := p.find()
-	f.present = p.present()
+	f.present, f.form = p.present(), p.form.Name
 	switch {
 	case l.Conflict != "":
 		f.state, f.reason = verdict.Conflict, l.Conflict
@@ -96,94 +113,6 @@ func find(chain expect.Chain, e *evidence, was verdict.State) finding {
 	return f
 }
 
-// path judges the way that packets take, against the form that is in use.
-type path struct {
-	chain expect.Chain
-	e     *evidence
-	form  expect.Form // the accepted form that the kernel has, else the one that flannel would choose
-	was   verdict.State
-}
-
-// choose picks the accepted form that the kernel takes, or has a route for; if
-// there is none, what flannel would choose now: the direct form, where that is
-// its first, needs a peer on the same link.
-func (p *path) choose() {
-	forms := p.chain.Forms
-	p.form = forms[0]
-	if !p.form.Tunnel && (p.e.underlay.Errno != 0 || p.e.underlay.Route.Gateway.IsValid()) {
-		p.form = p.chain.Tunnel()
-	}
-	for _, f := range forms {
-		if p.matches(f, p.e.out) && p.matches(f, p.e.from) {
-			p.form = f
-			return
-		}
-	}
-	for _, f := range forms {
-		if slices.ContainsFunc(p.candidates(), func(r netstate.Route) bool { return p.isForm(f, r) }) {
-			p.form = f
-			return
-		}
-	}
-}
-
-// isForm compares by gateway and device only: a route's protocol, scope and
-// metric say nothing about where packets go.
-func (p *path) isForm(f expect.Form, r netstate.Route) bool {
-	if r.Type != netstate.Unicast || r.Multipath || r.Gateway != f.Gateway {
-		return false
-	}
-	if f.Tunnel {
-		return p.e.present && r.Device == p.e.device.Index
-	}
-	under := p.e.underlay
-	return !p.e.isFlannel(r.Device) &&
-		(under.Errno != 0 || r.Device == under.Route.Device && !under.Route.Gateway.IsValid())
-}
-
-func (p *path) matches(f expect.Form, l netstate.Lookup) bool {
-	return l.Errno == 0 && p.isForm(f, l.Route)
-}
-
-func (p *path) onForm(l netstate.Lookup) bool { return p.matches(p.form, l) }
-
-// candidates are the routes for exactly the subnet that packets can meet: in
-// main and default, and in whatever table the lookups came through.
-func (p *path) candidates() []netstate.Route {
-	var c []netstate.Route
-	for _, r := range p.e.exact {
-		switch r.Table {
-		case p.e.out.Route.Table, p.e.from.Route.Table:
-			c = append(c, r)
-		case netstate.TableMain, netstate.TableDefault:
-			if p.consulted(r.Table) {
-				c = append(c, r)
-			}
-		}
-	}
-	return c
-}
-
-// consulted reports whether a rule leads to the table; a kernel without rules
-// consults main and default.
-func (p *path) consulted(table uint32) bool {
-	any := false
-	for _, r := range p.e.state.Rules {
-		if r.Family != p.chain.Lease.Family {
-			continue
-		}
-		if any = true; r.Table == table {
-			return true
-		}
-	}
-	return !any
-}
-
-func (p *path) present() bool {
-	return p.onForm(p.e.out) && p.onForm(p.e.from) ||
-		slices.ContainsFunc(p.candidates(), func(r netstate.Route) bool { return p.isForm(p.form, r) })
-}
-
 func (p *path) find() finding {
 	e, subnet := p.e, p.chain.Lease.Subnet
 	onPath := p.onForm(e.out) && p.onForm(e.from)
@@ -194,6 +123,8 @@ func (p *path) find() finding {
 	if state, ok := p.route(onPath); !ok {
 		f.state = state
 		switch state {
+		case verdict.Missing:
+			f.reason = p.cannotInstall()
 		case verdict.LinkDown:
 			f.reason = "the route's device has no carrier and the kernel skips the route"
 		case verdict.Blackholed:
@@ -206,8 +137,11 @@ func (p *path) find() finding {
 	if worst, shadowed := p.shadow(); shadowed {
 		return finding{state: verdict.Shadowed, effect: worst, partial: true}
 	}
-	if state, ok := p.encapsulation(); !ok {
-		f.state = state
+	if state, reason, ok := p.encapsulation(); !ok {
+		f.state, f.reason = state, reason
+		if state == verdict.Unknown {
+			f.effect = verdict.EffectUnknown
+		}
 		return f
 	}
 	if reason := p.underlay(); reason != "" {
@@ -232,7 +166,7 @@ func (p *path) route(onPath bool) (verdict.State, bool) {
 		return verdict.Blackholed, false
 	case p.diverted(p.e.out) || p.diverted(p.e.from):
 		return verdict.Diverted, false
-	case !p.present() && best.Device != p.e.device.Index:
+	case !p.present() && !p.rightDevice(best.Device):
 		return verdict.WrongDevice, false
 	case !p.present():
 		return verdict.WrongGateway, false
@@ -242,9 +176,25 @@ func (p *path) route(onPath bool) (verdict.State, bool) {
 	return "", true
 }
 
+func (p *path) rightDevice(device int) bool {
+	if p.form.Tunnel {
+		return device == p.e.device.Index
+	}
+	return p.toPeer(device)
+}
+
+// cannotInstall says why flannel's route cannot be put in place; "" if it can.
+func (p *path) cannotInstall() string {
+	under := p.e.underlay.Route
+	if p.form.Tunnel || p.form.OnLink || p.e.underlay.Errno != 0 || !under.Gateway.IsValid() {
+		return ""
+	}
+	return fmt.Sprintf("%s needs the peer on this node's own link, but the path to its public IP %s goes through %s",
+		p.form.Name, p.chain.Lease.PublicIP, under.Gateway)
+}
+
 func (p *path) linkDown(f finding) finding {
 	e := p.e
-	name := expect.DeviceName(p.chain.Lease.Family, p.chain.VNI)
 	if !e.anyDevice && !e.ownKnown {
 		return finding{
 			state: verdict.Unknown, effect: verdict.EffectUnknown,
@@ -259,8 +209,10 @@ func (p *path) linkDown(f finding) finding {
 	}
 	f.state = verdict.LinkDown
 	switch {
+	case !e.present && p.chain.VNI != 0:
+		f.reason = fmt.Sprintf("%s (VNI %d) is not there", e.deviceName, p.chain.VNI)
 	case !e.present:
-		f.reason = fmt.Sprintf("%s (VNI %d) is not there", name, p.chain.VNI)
+		f.reason = e.deviceName + " is not there"
 	case !e.device.Up:
 		f.reason = e.device.Name + " is not up"
 	default:
@@ -280,11 +232,11 @@ func (p *path) leftOver() bool {
 	return false
 }
 
-// best is the route for exactly the subnet that wins: the one that the kernel
-// answered with, else the one with the lowest metric.
+// best is the route for exactly the expected destination that wins: the one that
+// the kernel answered with, else the one with the lowest metric.
 func (p *path) best(candidates []netstate.Route) (netstate.Route, bool) {
 	for _, l := range []netstate.Lookup{p.e.out, p.e.from} {
-		if l.Errno == 0 && l.Route.Dst == p.chain.Lease.Subnet {
+		if l.Errno == 0 && l.Route.Dst == p.form.Dst {
 			return l.Route, true
 		}
 	}
@@ -323,24 +275,28 @@ func (p *path) shadow() (verdict.Effect, bool) {
 	return worst, shadowed
 }
 
-// encapsulation holds neighbor and FDB against the lease.
-func (p *path) encapsulation() (verdict.State, bool) {
-	if !p.form.Tunnel {
-		return "", true
+// encapsulation holds what the tunnel needs beside the route against the lease:
+// neighbor and FDB entry, or the WireGuard peer.
+func (p *path) encapsulation() (state verdict.State, reason string, ok bool) {
+	if p.form.Peer != nil {
+		return p.peer()
+	}
+	if p.form.NeighborMAC.IsZero() {
+		return "", "", true
 	}
 	switch n := p.e.neighbor; {
 	case !p.e.hasNeighbor || !n.Permanent() && n.MAC != p.form.NeighborMAC:
-		return verdict.NeighborMissing, false
+		return verdict.NeighborMissing, "", false
 	case n.MAC != p.form.NeighborMAC || !n.Permanent():
-		return verdict.NeighborWrong, false
+		return verdict.NeighborWrong, "", false
 	}
 	if len(p.e.fdb) == 0 {
-		return verdict.FDBMissing, false
+		return verdict.FDBMissing, "", false
 	}
 	if !slices.ContainsFunc(p.e.fdb, p.rightFDB) {
-		return verdict.FDBWrong, false
+		return verdict.FDBWrong, "", false
 	}
-	return "", true
+	return "", "", true
 }
 
 func (p *path) rightFDB(f netstate.FDBEntry) bool {
@@ -351,6 +307,11 @@ func (p *path) rightFDB(f netstate.FDBEntry) bool {
 // underlay says what is wrong with the node's own path to the peer, "" if nothing is.
 func (p *path) underlay() string {
 	u, ip := p.e.underlay, p.chain.Lease.PublicIP
+	out := p.outward()
+	if !p.form.Tunnel && out.Index != 0 && out.Index != u.Route.Device || !p.form.Tunnel && u.Errno != 0 {
+		// The route itself says where packets go; what the lookup of the public IP takes is another matter.
+		return noCarrier(out, ip)
+	}
 	switch {
 	case u.Errno != 0:
 		return fmt.Sprintf("no path to the peer's public IP %s: %s", ip, errnoText(u.Errno))
@@ -360,10 +321,17 @@ func (p *path) underlay() string {
 		return fmt.Sprintf("the path to the peer's public IP %s loops into %s", ip, p.e.state.LinkName(u.Route.Device))
 	case u.Route.Multipath && (u.Route.Dead || u.Route.LinkDown): // every hop is
 		return fmt.Sprintf("no next hop to the peer's public IP %s has a carrier", ip)
-	case !u.Route.Multipath && !p.e.lower.LowerUp:
-		return fmt.Sprintf("%s, the device to the peer's public IP %s, has no carrier", cmpOr(p.e.lower.Name, "the device"), ip)
+	case !u.Route.Multipath:
+		return noCarrier(p.e.lower, ip)
 	}
 	return ""
+}
+
+func noCarrier(link netstate.Link, ip netip.Addr) string {
+	if link.LowerUp {
+		return ""
+	}
+	return fmt.Sprintf("%s, the device to the peer's public IP %s, has no carrier", cmpOr(link.Name, "the device"), ip)
 }
 
 func cmpOr(a, b string) string {

@@ -16,7 +16,7 @@ import (
 // nodeProblems holds the node's own side against its own lease. What is not
 // known is not judged.
 func (f *fold) nodeProblems() {
-	if !f.state.Complete || f.next.Backend != "vxlan" {
+	if !f.state.Complete || !expect.Judged(f.next.Backend) {
 		return
 	}
 	f.next.NodeJudged = f.set.OwnProblem() == ""
@@ -26,7 +26,7 @@ func (f *fold) nodeProblems() {
 		}
 		if link, ok := f.view.device(own.Family); ok {
 			f.device(own, link)
-		} else {
+		} else if f.next.Backend == "vxlan" {
 			f.deviceVNI(own)
 		}
 		f.ownSubnet(own)
@@ -45,7 +45,7 @@ func (f *fold) problem(p wire.NodeProblem) {
 }
 
 func (f *fold) device(own lease.Lease, link netstate.Link) {
-	restart := wire.Advice(mend.RestartFlannel(f.opts.Node))
+	restart := wire.Advice(mend.RestartFlannel(f.opts.Node, f.set.Source))
 	at := func(problem verdict.NodeProblem, message string, advice ...wire.Advice) {
 		f.problem(wire.NodeProblem{Problem: problem, Family: own.Family, Device: link.Name, Message: message, Advice: advice})
 	}
@@ -71,16 +71,20 @@ func (f *fold) device(own lease.Lease, link netstate.Link) {
 			wire.Advice{Command: mend.Step{Verb: mend.AddressReplace, Prefix: want, Device: link.Name}.String()}, restart)
 	}
 	lower, ok := f.state.Link(link.Lower)
-	if ok && link.MTU > lower.MTU-vxlanOverhead {
+	if !ok { // only a vxlan device knows what it sends by
+		lower, ok = f.view.external[own.Family]
+	}
+	if carries := lower.MTU - overhead[f.next.Backend]; ok && link.MTU > carries {
 		at(verdict.DeviceMTU, fmt.Sprintf("%s has MTU %d, but %s only carries %d with %d bytes of encapsulation",
-			link.Name, link.MTU, lower.Name, lower.MTU-vxlanOverhead, vxlanOverhead))
+			link.Name, link.MTU, lower.Name, carries, overhead[f.next.Backend]))
 	}
 }
 
-// vxlanOverhead is what encapsulation adds over IPv4: IP, UDP, VXLAN and the
-// inner Ethernet header. flannel takes it for both families, so its IPv6
-// device is 20 bytes too large by design; that is not reported.
-const vxlanOverhead = 50
+// overhead is what encapsulation adds, as each backend takes it: with vxlan IP,
+// UDP, VXLAN and the inner Ethernet header over IPv4 (vxlan/device.go), for
+// both families, so the IPv6 device is 20 bytes too large by design; that is
+// not reported. The others are of ipip.go, udp.go and wireguard.go.
+var overhead = map[string]int{"vxlan": 50, "ipip": 20, "udp": 28, "wireguard": 80}
 
 func (f *fold) hasAddr(device int, a netip.Addr) bool {
 	for p := range f.state.AddrsOf(device) {
@@ -109,7 +113,7 @@ func (f *fold) deviceVNI(own lease.Lease) {
 		f.problem(wire.NodeProblem{
 			Problem: verdict.DeviceVNI, Family: own.Family, Device: link.Name,
 			Message: fmt.Sprintf("%s has the VNI %d, but this node published %d", link.Name, link.VXLAN.VNI, own.VNI),
-			Advice:  []wire.Advice{wire.Advice(mend.RestartFlannel(f.opts.Node))},
+			Advice:  []wire.Advice{wire.Advice(mend.RestartFlannel(f.opts.Node, f.set.Source))},
 		})
 	}
 }
@@ -162,6 +166,9 @@ func outranked(r netstate.Route, exact []netstate.Route) bool {
 func (f *fold) forwarding(own lease.Lease) {
 	cni := slices.IndexFunc(f.state.Links, func(l netstate.Link) bool { return l.Name == "cni0" })
 	link, ok := f.view.device(own.Family)
+	if len(f.opts.Flannel.DevicesOf(f.set, own.Family, own.VNI)) == 0 { // pods' packets leave as they are
+		link, ok = f.view.external[own.Family]
+	}
 	if cni < 0 || !ok || !own.Subnet.IsValid() {
 		return
 	}

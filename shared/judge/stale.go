@@ -16,14 +16,10 @@ import (
 func (f *fold) stale() {
 	ex := newExplained(f.set)
 	for _, family := range f.next.Families {
-		link, ok := f.view.device(family)
-		if !ok {
-			continue
-		}
 		blind := !f.next.Complete || slices.ContainsFunc(f.set.Leases, func(l lease.Lease) bool {
 			return l.Family == family && l.Malformed != ""
 		})
-		for _, s := range f.unexplained(ex, family, link) {
+		for _, s := range f.unexplained(ex, family) {
 			f.addStale(s, blind)
 		}
 	}
@@ -51,20 +47,31 @@ func (f *fold) addStale(s wire.Stale, blind bool) {
 	f.next.Stale = append(f.next.Stale, s)
 }
 
-func (f *fold) unexplained(ex explained, family netstate.Family, link netstate.Link) []wire.Stale {
+func (f *fold) unexplained(ex explained, family netstate.Family) []wire.Stale {
 	var out []wire.Stale
-	add := func(kind wire.StaleKind, object string, del mend.Step) {
-		out = append(out, wire.Stale{
-			Kind: kind, Family: family, Object: object,
-			Advice: []wire.Advice{{Command: del.String()}},
-		})
+	add := func(kind wire.StaleKind, object, del string) {
+		out = append(out, wire.Stale{Kind: kind, Family: family, Object: object, Advice: []wire.Advice{{Command: del}}})
 	}
+	link, there := f.view.device(family)
 	for _, r := range f.state.Routes {
-		if !staleRoute(r, family, link.Index) || ex.covers(r.Dst) {
+		if netstate.FamilyOf(r.Dst.Addr()) != family || !f.flannelsForm(r, link.Index) || ex.covers(r.Dst) {
 			continue
 		}
-		s := deletion(r, link.Name)
-		add(wire.StaleRoute, mend.RouteText(s), s)
+		s := deletion(r, f.state.LinkName(r.Device))
+		add(wire.StaleRoute, mend.RouteText(s), s.String())
+	}
+	if !there {
+		return out
+	}
+	wg, _ := f.state.WireGuardOf(link.Index)
+	for _, peer := range wg.Peers {
+		if !ex.keys[peer.PublicKey] {
+			add(wire.StalePeer, peerText(link.Name, peer.PublicKey, []string{endpointText(peer.Endpoint)}, peer.AllowedIPs),
+				"wg set "+link.Name+" peer "+peer.PublicKey+" remove")
+		}
+	}
+	if f.next.Backend != kindVXLAN {
+		return out
 	}
 	for _, n := range f.state.Neighbors {
 		if n.Device != link.Index || !n.Permanent() || netstate.FamilyOf(n.IP) != family || ex.gateways[n.IP] {
@@ -74,14 +81,14 @@ func (f *fold) unexplained(ex explained, family netstate.Family, link netstate.L
 			continue
 		}
 		add(wire.StaleNeighbor, mend.NeighborText(n.IP, n.MAC, link.Name, n.State),
-			mend.Step{Verb: mend.NeighborDelete, IP: n.IP, Device: link.Name})
+			mend.Step{Verb: mend.NeighborDelete, IP: n.IP, Device: link.Name}.String())
 	}
 	for _, e := range f.state.FDB {
 		if e.Device != link.Index || e.MAC.IsZero() || !e.Dst.IsValid() || ex.macs[e.MAC] {
 			continue
 		}
 		add(wire.StaleFDB, mend.FDBText(e.MAC, link.Name, e.Dst),
-			mend.Step{Verb: mend.FDBDelete, MAC: e.MAC, Device: link.Name, Dst: e.Dst})
+			mend.Step{Verb: mend.FDBDelete, MAC: e.MAC, Device: link.Name, Dst: e.Dst}.String())
 	}
 	return out
 }
@@ -93,13 +100,26 @@ func deletion(r netstate.Route, device string) mend.Step {
 	}
 }
 
-// staleRoute reports whether a route has the form that flannel gives its
-// tunnel routes: through the first address of its own destination, on the
-// flannel device.
-func staleRoute(r netstate.Route, family netstate.Family, device int) bool {
-	return r.Device == device && r.Type == netstate.Unicast && r.Table != netstate.TableLocal &&
-		netstate.FamilyOf(r.Dst.Addr()) == family && r.Gateway == r.Dst.Addr()
+// flannelsForm reports whether a route has the form that flannel gives its
+// routes for a lease: on its own device via the first address of their own
+// destination (vxlan) or via a node (ipip); on another device via a node, for a
+// part of the pod network, and as flannel writes it with protocol boot, since
+// other programs' routes are there as well.
+func (f *fold) flannelsForm(r netstate.Route, device int) bool {
+	if r.Type != netstate.Unicast || r.Table == netstate.TableLocal || !r.Gateway.IsValid() || r.Multipath {
+		return false
+	}
+	if device != 0 && r.Device == device {
+		return f.next.Backend != "vxlan" || r.Gateway == r.Dst.Addr()
+	}
+	network, ok := f.opts.Flannel.NetworkOf(r.Dst)
+	return ok && r.Dst != network && r.Protocol == protocolBoot && r.Table == netstate.TableMain &&
+		r.Gateway != r.Dst.Addr() && !f.view.isFlannel(r.Device) && f.opts.Flannel.GoesDirect(f.next.Backend)
 }
+
+// protocolBoot marks the routes that a program made without saying who it is
+// (RTPROT_BOOT), as flannel does.
+const protocolBoot = 3
 
 // explained is what the leases account for.
 type explained struct {
@@ -107,15 +127,16 @@ type explained struct {
 	bits     []int // lengths of the subnets, ascending, unique
 	gateways map[netip.Addr]bool
 	macs     map[netstate.MAC]bool
+	keys     map[string]bool // of WireGuard peers
 }
 
 func newExplained(set *lease.Set) explained {
-	ex := explained{subnets: map[netip.Prefix]bool{}, gateways: map[netip.Addr]bool{}, macs: map[netstate.MAC]bool{}}
+	ex := explained{subnets: map[netip.Prefix]bool{}, gateways: map[netip.Addr]bool{}, macs: map[netstate.MAC]bool{}, keys: map[string]bool{}}
 	for _, l := range slices.Concat(set.Own, set.Leases) {
 		if !l.Subnet.IsValid() {
 			continue
 		}
-		ex.subnets[l.Subnet], ex.gateways[l.Subnet.Addr()], ex.macs[l.MAC] = true, true, true
+		ex.subnets[l.Subnet], ex.gateways[l.Subnet.Addr()], ex.macs[l.MAC], ex.keys[l.PublicKey] = true, true, true, true
 		if !slices.Contains(ex.bits, l.Subnet.Bits()) {
 			ex.bits = append(ex.bits, l.Subnet.Bits())
 		}

@@ -14,7 +14,7 @@ func summarize(s *wire.Snapshot) wire.Summary {
 	for _, family := range s.Families {
 		sum.Families = append(sum.Families, wire.FamilySummary{
 			Family: family, States: zeroStates(), Effects: zeroEffects(),
-			Stale: map[wire.StaleKind]int{wire.StaleRoute: 0, wire.StaleNeighbor: 0, wire.StaleFDB: 0},
+			Stale: zeroStale(),
 		})
 	}
 	of := func(family netstate.Family) *wire.FamilySummary {
@@ -66,6 +66,14 @@ func expected(l *wire.Lease) bool {
 		return l.RoutePresent
 	}
 	return true
+}
+
+func zeroStale() map[wire.StaleKind]int {
+	m := map[wire.StaleKind]int{}
+	for _, kind := range wire.StaleKinds {
+		m[kind] = 0
+	}
+	return m
 }
 
 func zeroStates() map[verdict.State]int {

@@ -17,39 +17,59 @@ type view struct {
 	// ownKnown: this node's own lease is known.
 	ownKnown bool
 	flannel  map[netstate.Family]netstate.Link // this node's flannel device
-	all      []int                             // ifindex of every vxlan device that has one of our VNIs
+	external map[netstate.Family]netstate.Link // the device that has this node's own public IP
+	all      []int                             // ifindex of every flannel device: with vxlan those that have one of our VNIs
+	wide     []netstate.Route                  // routes through flannel devices that have no gateway
 	source   map[netstate.Family]netip.Addr    // own flannel address, if a device has it
+	peers    map[int]peers                     // of the WireGuard devices, by ifindex
 }
 
 func newView(c expect.Config, set *lease.Set, state *netstate.State) view {
 	v := view{
 		config: c, set: set, state: state, ownKnown: set.OwnProblem() == "",
-		flannel: map[netstate.Family]netstate.Link{},
-		source:  map[netstate.Family]netip.Addr{},
+		flannel: map[netstate.Family]netstate.Link{}, external: map[netstate.Family]netstate.Link{},
+		source: map[netstate.Family]netip.Addr{}, peers: map[int]peers{},
 	}
 	for _, own := range set.Own {
 		// The kernel refuses a lookup from an address that no device has.
 		if slices.ContainsFunc(state.Addrs, func(a netstate.Addr) bool { return a.Prefix.Addr() == own.Subnet.Addr() }) {
 			v.source[own.Family] = own.Subnet.Addr()
 		}
-	}
-	for _, family := range []netstate.Family{netstate.IPv4, netstate.IPv6} {
-		vni := v.vniOf(family)
-		best := -1
-		for _, link := range state.Links {
-			if link.Kind != "vxlan" || vni == 0 || link.VXLAN.VNI != vni {
-				continue
-			}
-			if !slices.Contains(v.all, link.Index) {
-				v.all = append(v.all, link.Index)
-			}
-			if fit := v.fit(link, family); fit > best {
-				best = fit
-				v.flannel[family] = link
-			}
+		i := slices.IndexFunc(state.Addrs, func(a netstate.Addr) bool { return a.Prefix.Addr() == own.PublicIP })
+		if i >= 0 {
+			v.external[own.Family], _ = state.Link(state.Addrs[i].Device)
 		}
 	}
+	for _, family := range []netstate.Family{netstate.IPv4, netstate.IPv6} {
+		v.pick(family)
+	}
+	for _, r := range state.Routes {
+		if v.isFlannel(r.Device) && r.Type == netstate.Unicast && !r.Gateway.IsValid() && r.Dst.Bits() > 0 {
+			v.wide = append(v.wide, r)
+		}
+	}
+	for _, wg := range state.WireGuard {
+		v.peers[wg.Device] = newPeers(wg)
+	}
 	return v
+}
+
+// pick finds the flannel devices of a family, and the one of them that is this node's.
+func (v *view) pick(family netstate.Family) {
+	vni := v.vniOf(family)
+	names := v.config.DevicesOf(v.set, family, vni)
+	best := -1
+	for _, link := range v.state.Links {
+		fit := v.fit(link, family, vni, names)
+		ours := fit >= 0 || vni != 0 && link.Kind == kindVXLAN && link.VXLAN.VNI == vni
+		if ours && !v.isFlannel(link.Index) {
+			v.all = append(v.all, link.Index)
+		}
+		if fit > best {
+			best = fit
+			v.flannel[family] = link
+		}
+	}
 }
 
 // vniOf is this node's VNI; where its own lease is not known, that of the first peer.
@@ -71,18 +91,20 @@ func (v *view) vni() uint32 {
 	return v.vniOf(netstate.IPv6)
 }
 
-// fit says how well a vxlan device with the right VNI fits a family: two
-// devices can have one VNI, one a family. -1 is not at all.
-func (v *view) fit(link netstate.Link, f netstate.Family) int {
+// fit says how well a device fits as the flannel device of a family; negative is not at all.
+func (v *view) fit(link netstate.Link, f netstate.Family, vni uint32, names []string) int {
 	fit := 0
 	switch {
-	case link.VXLAN.Local.IsValid() && netstate.FamilyOf(link.VXLAN.Local) != f:
+	case vni != 0:
+		if fit = fitVXLAN(link, f, vni); fit < 0 {
+			return fit
+		}
+	case link.Kind == kindVXLAN || !slices.Contains(names, link.Name):
 		return -1
-	case link.VXLAN.Local.IsValid():
-		fit += 2
-	}
-	if link.Name == expect.DeviceName(f, link.VXLAN.VNI) {
+	case link.Name == names[0]:
 		fit++
+	case !v.hasAddress(link.Index, f):
+		return -1 // another program's, or flannel's of the other family
 	}
 	if own, ok := v.set.OwnOf(f); ok {
 		for p := range v.state.AddrsOf(link.Index) {
@@ -93,6 +115,25 @@ func (v *view) fit(link netstate.Link, f netstate.Family) int {
 	}
 	return fit
 }
+
+// fitVXLAN is fit for vxlan: two devices can have one VNI, one a family.
+func fitVXLAN(link netstate.Link, f netstate.Family, vni uint32) int {
+	fit := 0
+	switch local := link.VXLAN.Local; {
+	case link.Kind != kindVXLAN || link.VXLAN.VNI != vni:
+		return -1
+	case local.IsValid() && netstate.FamilyOf(local) != f:
+		return -1
+	case local.IsValid():
+		fit += 2
+	}
+	if link.Name == expect.DeviceName(f, vni) {
+		fit++
+	}
+	return fit
+}
+
+const kindVXLAN = "vxlan" // IFLA_INFO_KIND
 
 // device is this node's flannel device of a family.
 func (v *view) device(f netstate.Family) (netstate.Link, bool) {
@@ -119,21 +160,23 @@ type evidence struct {
 	state    *netstate.State // for names of devices and advice
 	complete bool            // the kernel picture is complete; problem says why it is not
 	problem  string
-	read     bool // the kernel was asked about this lease
+	read     bool   // the kernel was asked about this lease
+	leasesOf string // the lease source
 
 	device  netstate.Link // the flannel device of the family
 	present bool          // it is there
 	// deviceName is its name, or the one that flannel would give it.
 	deviceName string
-	addressed  bool       // it has an address of the family
-	own        netip.Addr // the address that it must have; invalid if the own lease is not known
-	ownKnown   bool       // this node's own lease is known
-	anyDevice  bool       // there is a flannel device of any family
+	external   netstate.Link // the device that has this node's own public IP; zero if none has
+	addressed  bool          // it has an address of the family
+	own        netip.Addr    // the address that it must have; invalid if the own lease is not known
+	ownKnown   bool          // this node's own lease is known
+	anyDevice  bool          // there is a flannel device of any family
 
 	out      netstate.Lookup   // O: plain output
 	from     netstate.Lookup   // F: from the node's own flannel address; out again where that is not known
-	exact    []netstate.Route  // for exactly the subnet, local table left out
-	inside   []netstate.Route  // for a true part of the subnet, all tables
+	exact    []netstate.Route  // for exactly what the expected route is for, local table left out
+	inside   []netstate.Route  // for a true part of that which overlaps the subnet, all tables
 	paths    []netstate.Lookup // the lookups of inside, those that were asked
 	underlay netstate.Lookup   // of the public IP
 	lower    netstate.Link     // the device that underlay takes
@@ -141,6 +184,7 @@ type evidence struct {
 	neighbor    netstate.Neighbor // of the tunnel form
 	hasNeighbor bool
 	fdb         []netstate.FDBEntry
+	peers       peers // of the WireGuard device
 	isFlannel   func(index int) bool
 }
 
@@ -148,7 +192,7 @@ func (v *view) evidence(c expect.Chain) evidence {
 	l := c.Lease
 	e := evidence{
 		state: v.state, complete: v.state.Complete, problem: v.state.Problem,
-		ownKnown: v.ownKnown, anyDevice: len(v.all) > 0, isFlannel: v.isFlannel,
+		leasesOf: v.set.Source, ownKnown: v.ownKnown, anyDevice: len(v.all) > 0, isFlannel: v.isFlannel,
 	}
 	if !l.Subnet.IsValid() || len(c.Forms) == 0 {
 		return e
@@ -164,20 +208,16 @@ func (v *view) evidence(c expect.Chain) evidence {
 		e.from = from
 	}
 	e.device, e.present = v.device(l.Family)
-	if e.deviceName = e.device.Name; !e.present {
-		e.deviceName = expect.DeviceName(l.Family, c.VNI)
+	if e.deviceName = e.device.Name; !e.present && len(c.Devices) > 0 {
+		e.deviceName = c.Devices[0]
 	}
+	e.external = v.external[l.Family]
 	if own, ok := v.set.OwnOf(l.Family); ok {
 		e.own = own.Subnet.Addr()
 	}
 	e.addressed = e.present && v.hasAddress(e.device.Index, l.Family)
-	for _, r := range v.state.RoutesTo(l.Subnet) {
-		if r.Table != netstate.TableLocal {
-			e.exact = append(e.exact, r)
-		}
-	}
-	e.inside = v.state.RoutesInside(l.Subnet)
-	for _, r := range e.inside {
+	v.routes(&e, c)
+	for _, r := range v.state.RoutesInside(l.Subnet) {
 		if out, ok := ask(r.Dst.Addr(), netip.Addr{}); ok {
 			e.paths = append(e.paths, out)
 		}
@@ -188,8 +228,42 @@ func (v *view) evidence(c expect.Chain) evidence {
 	under, ok := ask(l.PublicIP, netip.Addr{})
 	e.underlay, e.read = under, e.read && ok
 	e.lower, _ = v.state.Link(under.Route.Device)
-	tunnel := c.Tunnel()
-	e.neighbor, e.hasNeighbor = v.state.Neighbor(e.device.Index, tunnel.Gateway)
-	e.fdb = v.state.FDBOf(e.device.Index, tunnel.NeighborMAC)
+	if tunnel, ok := c.Tunnel(); ok {
+		e.neighbor, e.hasNeighbor = v.state.Neighbor(e.device.Index, tunnel.Gateway)
+		e.fdb = v.state.FDBOf(e.device.Index, tunnel.NeighborMAC)
+		e.peers = v.peers[e.device.Index]
+	}
 	return e
+}
+
+// routes gathers the routes that bear on a chain: those for the subnet and its
+// parts, or with one route for the whole pod network those for that and every
+// narrower one that the subnet's packets can meet.
+func (v *view) routes(e *evidence, c expect.Chain) {
+	l, form := c.Lease, c.Forms[0]
+	exact, inside := v.state.RoutesTo(l.Subnet), v.state.RoutesInside(l.Subnet)
+	if form.Wide {
+		inside = slices.Concat(exact, inside)
+		exact = v.state.RoutesTo(form.Dst)
+		if !form.Dst.IsValid() {
+			exact = slices.DeleteFunc(slices.Clone(v.wide), func(r netstate.Route) bool { return !covers(r.Dst, l.Subnet) })
+		}
+		for _, between := range []netstate.Route{e.out.Route, e.from.Route} {
+			if !slices.Contains(exact, between) && !slices.Contains(inside, between) &&
+				covers(form.Dst, between.Dst) && covers(between.Dst, l.Subnet) {
+				inside = append(inside, between)
+			}
+		}
+	}
+	for _, r := range exact {
+		if r.Table != netstate.TableLocal {
+			e.exact = append(e.exact, r)
+		}
+	}
+	e.inside = inside
+}
+
+// covers reports whether a is or holds b; false if either is not known.
+func covers(a, b netip.Prefix) bool {
+	return a.IsValid() && b.IsValid() && a.Bits() <= b.Bits() && a.Contains(b.Addr())
 }

@@ -17,6 +17,7 @@ import (
 // test the judgment; that the kernel answers like this is shown elsewhere, on
 // a real kernel.
 type world struct {
+	backend    string // "" is vxlan
 	families   []netstate.Family
 	own        []lease.Lease
 	peers      []lease.Lease
@@ -26,6 +27,7 @@ type world struct {
 	routes     []netstate.Route
 	neighbors  []netstate.Neighbor
 	fdb        []netstate.FDBEntry
+	wireguard  []netstate.WireGuard
 	netconf    []netstate.NetConf
 	hints      []netstate.Hint
 	generation uint64
@@ -162,6 +164,7 @@ func (w *world) state() *netstate.State {
 		At: w.at, Generation: w.generation, Complete: true,
 		Links: slices.Clone(w.links), Addrs: slices.Clone(w.addrs), Rules: slices.Clone(w.rules), Routes: slices.Clone(w.routes),
 		Neighbors: slices.Clone(w.neighbors), FDB: slices.Clone(w.fdb), NetConf: slices.Clone(w.netconf), Hints: slices.Clone(w.hints),
+		WireGuard: slices.Clone(w.wireguard),
 	}
 	s.Sort()
 	seen := map[netstate.Query]bool{}
@@ -243,6 +246,19 @@ func (w *world) input() Input { return Input{Set: w.set(), State: w.state(), Now
 func (w *world) link(index int) *netstate.Link {
 	i := slices.IndexFunc(w.links, func(l netstate.Link) bool { return l.Index == index })
 	return &w.links[i]
+}
+
+// route is the first one for a destination.
+func (w *world) route(dst netip.Prefix) *netstate.Route {
+	i := slices.IndexFunc(w.routes, func(r netstate.Route) bool { return r.Dst == dst })
+	return &w.routes[i]
+}
+
+// unplug deletes a device and all that hangs on it.
+func (w *world) unplug(device int) {
+	w.links = remove(w.links, func(l netstate.Link) bool { return l.Index == device })
+	w.addrs = remove(w.addrs, func(a netstate.Addr) bool { return a.Device == device })
+	w.routes = remove(w.routes, func(r netstate.Route) bool { return r.Device == device })
 }
 
 func remove[T any](s []T, match func(T) bool) []T { return slices.DeleteFunc(s, match) }

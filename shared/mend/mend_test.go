@@ -119,3 +119,12 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// The dots of an annotation are escaped, or kubectl would take them for steps.
+func TestShowNodeLeases(t *testing.T) {
+	const want = `kubectl get nodes -o custom-columns='NAME:.metadata.name,CIDRS:.spec.podCIDRs,` +
+		`IP:.metadata.annotations.a\.b/public-ip,DATA:.metadata.annotations.a\.b/backend-data'`
+	if got := ShowNodeLeases("a.b/public-ip", "a.b/backend-data").Command; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}

@@ -45,12 +45,17 @@ type Advice struct {
 	Why     string
 }
 
-// RestartFlannel is the remedy that restores everything at once.
-func RestartFlannel(node string) Advice {
+// RestartFlannel is the remedy that restores everything at once. source is the
+// lease source: a flannel that keeps its leases in etcd is no pod of Kubernetes.
+func RestartFlannel(node, source string) Advice {
+	const pod = "kubectl -n kube-flannel delete pod -l app=flannel --field-selector spec.nodeName="
+	const why = "restarts flannel on this node, which programs every lease anew; can interrupt pod traffic for some seconds."
+	if source == "etcd" {
+		return Advice{Command: "systemctl restart flanneld", Why: why + " Where flannel runs in a pod: " + pod + node}
+	}
 	return Advice{
-		Command: "kubectl -n kube-flannel delete pod -l app=flannel --field-selector spec.nodeName=" + node,
-		Why: "restarts flannel on this node, which programs every lease anew; can interrupt pod traffic for some seconds." +
-			" With canal: -n kube-system -l k8s-app=canal; where flannel is embedded: systemctl restart k3s (or k3s-agent)",
+		Command: pod + node,
+		Why:     why + " With canal: -n kube-system -l k8s-app=canal; where flannel is embedded: systemctl restart k3s (or k3s-agent)",
 	}
 }
 
@@ -71,11 +76,23 @@ func ShowRules(ipv6 bool) Advice {
 	return Advice{Command: command, Why: "a policy rule takes these packets: see which one, and who made it"}
 }
 
-// ShowLeases shows what every Node claims.
-func ShowLeases() Advice {
+// ShowNodeLeases shows what every Node claims; publicIP and data are the
+// annotations that tell it.
+func ShowNodeLeases(publicIP, data string) Advice {
+	column := func(annotation string) string {
+		return ".metadata.annotations." + strings.ReplaceAll(annotation, ".", `\.`)
+	}
 	return Advice{
-		Command: `kubectl get nodes -o custom-columns='NAME:.metadata.name,CIDRS:.spec.podCIDRs,` +
-			`IP:.metadata.annotations.flannel\.alpha\.coreos\.com/public-ip,DATA:.metadata.annotations.flannel\.alpha\.coreos\.com/backend-data'`,
+		Command: "kubectl get nodes -o custom-columns='NAME:.metadata.name,CIDRS:.spec.podCIDRs,IP:" + column(publicIP) +
+			",DATA:" + column(data) + "'",
 		Why: "the leases themselves disagree: see which node claims what",
+	}
+}
+
+// ShowEtcdLeases shows every lease below flannel's prefix.
+func ShowEtcdLeases(prefix string) Advice {
+	return Advice{
+		Command: "etcdctl get --prefix " + prefix + "/subnets/",
+		Why:     "the leases themselves disagree: see which node claims what",
 	}
 }

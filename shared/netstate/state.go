@@ -30,7 +30,7 @@ type State struct {
 	// WireGuard are the flannel devices that are WireGuard's, by device.
 	WireGuard []WireGuard `json:"wireGuard,omitempty"`
 	Lookups   []Lookup    `json:"lookups,omitempty"` // by Query
-	NetConf   []NetConf  `json:"netConf,omitempty"`   // by family, then device
+	NetConf   []NetConf   `json:"netConf,omitempty"` // by family, then device
 
 	// Hints are the events since the State before this one, oldest first.
 	Hints    []Hint   `json:"hints,omitempty"`

@@ -162,6 +162,8 @@ type Lease struct {
 	Backend  string       `json:"backend,omitempty"`
 	VNI      uint32       `json:"vni,omitempty"`
 	MAC      netstate.MAC `json:"mac,omitzero"`
+	// PublicKey is that of a WireGuard peer, in base64.
+	PublicKey string `json:"publicKey,omitempty"`
 	// Changed is when the lease's attributes last changed as far as this
 	// exporter saw; zero: before it started.
 	Changed time.Time `json:"changed,omitzero"`
@@ -203,10 +205,11 @@ const (
 	StaleRoute    StaleKind = "route"
 	StaleNeighbor StaleKind = "neighbor"
 	StaleFDB      StaleKind = "fdb"
+	StalePeer     StaleKind = "peer" // of WireGuard
 )
 
 // StaleKinds are all of them.
-var StaleKinds = []StaleKind{StaleRoute, StaleNeighbor, StaleFDB}
+var StaleKinds = []StaleKind{StaleRoute, StaleNeighbor, StaleFDB, StalePeer}
 
 // Stale is an object of flannel's form that no lease explains: information,
 // not a fault.

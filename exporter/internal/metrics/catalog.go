@@ -29,7 +29,7 @@ var (
 	routesMissing = describe("routes_missing",
 		"Expected routes that are in no routing table.", "family")
 	staleObjects = describe("stale_objects",
-		"Routes, neighbors and forwarding entries of flannel's form that no lease explains. They are no fault.",
+		"Routes, neighbors, forwarding entries and WireGuard peers of flannel's form that no lease explains. They are no fault.",
 		"family", "kind")
 
 	deviceUp = describe("device_up",
