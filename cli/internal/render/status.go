@@ -205,7 +205,11 @@ func (p *page) counts() string {
 
 func (p *page) backend() string {
 	backend := or(p.s.Backend, "not known")
-	if len(p.s.Devices) == 0 {
+	switch {
+	case len(p.s.Devices) > 0:
+	case p.s.Backend == "host-gw":
+		return backend + ", which has no device of its own"
+	default:
 		return backend + ", no flannel device"
 	}
 	var devices []string
@@ -219,11 +223,19 @@ func (p *page) backend() string {
 		}
 		text := d.Name + " " + state
 		if p.o.Wide && d.Present {
-			text += fmt.Sprintf(" (%s, vni %d, mac %s, mtu %d)", d.Family, d.VNI, or(d.MAC.String(), "-"), d.MTU)
+			text += fmt.Sprintf(" (%s, %smtu %d)", d.Family, p.vtep(d), d.MTU)
 		}
 		devices = append(devices, text)
 	}
 	return backend + ", " + strings.Join(devices, ", ")
+}
+
+// vtep is what only a vxlan device has.
+func (p *page) vtep(d wire.Device) string {
+	if d.VNI == 0 {
+		return ""
+	}
+	return fmt.Sprintf("vni %d, mac %s, ", d.VNI, or(d.MAC.String(), "-"))
 }
 
 // sources names what was read and when. One that is complete is a few words;
