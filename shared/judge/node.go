@@ -164,31 +164,34 @@ func outranked(r netstate.Route, exact []netstate.Route) bool {
 // settings confirm it. IPv6 forwards after its lookup, which therefore shows
 // nothing: there the setting alone tells.
 func (f *fold) forwarding(own lease.Lease) {
-	cni := slices.IndexFunc(f.state.Links, func(l netstate.Link) bool { return l.Name == "cni0" })
 	link, ok := f.view.device(own.Family)
 	if len(f.opts.Flannel.DevicesOf(f.set, own.Family, own.VNI)) == 0 { // pods' packets leave as they are
 		link, ok = f.view.external[own.Family]
 	}
-	if cni < 0 || !ok || !own.Subnet.IsValid() {
+	if !ok || !own.Subnet.IsValid() {
 		return
 	}
-	bridge := f.state.Links[cni]
-	for i := range f.next.Leases {
-		l := &f.next.Leases[i]
-		pod, src := expect.PodAddress(l.Lease), expect.PodAddress(own.Subnet)
-		in, asked := f.state.Lookup(netstate.Query{Dst: pod, Src: src, IIF: bridge.Index})
-		if !asked || l.Family != own.Family {
+	for _, in := range f.state.Lookups {
+		if in.Query.IIF == 0 || netstate.FamilyOf(in.Query.Dst) != own.Family {
 			continue
 		}
+		pods, _ := f.state.Link(in.Query.IIF)
 		if own.Family == netstate.IPv6 {
-			f.forwardingIPv6(bridge)
+			f.forwardingIPv6(pods)
 			return
 		}
-		if l.State == verdict.OK && in.Errno != 0 {
-			f.forwardingIPv4(bridge, link)
+		if in.Errno != 0 && f.isOK(in.Query.Dst) {
+			f.forwardingIPv4(pods, link)
 			return
 		}
 	}
+}
+
+// isOK reports whether the lease that the pod address stands for is ok.
+func (f *fold) isOK(pod netip.Addr) bool {
+	return slices.ContainsFunc(f.next.Leases, func(l wire.Lease) bool {
+		return l.State == verdict.OK && l.Lease.Contains(pod)
+	})
 }
 
 // forwardingIPv6 goes by the setting of all devices: a device's own says only

@@ -43,7 +43,11 @@ func newView(c expect.Config, set *lease.Set, state *netstate.State) view {
 	for _, family := range []netstate.Family{netstate.IPv4, netstate.IPv6} {
 		v.pick(family)
 	}
+	backend := c.BackendOf(set)
 	for _, r := range state.Routes {
+		if backend == kindVXLAN || backend == "host-gw" {
+			break // no route of theirs is like that
+		}
 		if v.isFlannel(r.Device) && r.Type == netstate.Unicast && !r.Gateway.IsValid() && r.Dst.Bits() > 0 {
 			v.wide = append(v.wide, r)
 		}
