@@ -14,6 +14,10 @@ func (c Config) DevicesOf(set *lease.Set, f netstate.Family, vni uint32) []strin
 	return deviceNames(c.BackendOf(set), f, vni, c.WireGuardMode)
 }
 
+// TUNNames are the names that the device of backend udp may have. That of a node
+// whose own lease names no backend tells that it is udp.
+func TUNNames() []string { return deviceNames("udp", netstate.IPv4, 0, "") }
+
 // deviceNames is how flannel names its devices (vxlan.go, ipip.go, wireguard.go,
 // udp_network_amd64.go). A vxlan device is recognized by its VNI; its name is
 // for people.

@@ -79,6 +79,9 @@ func InterestOf(c Config, set *lease.Set) Interest {
 		chain := ChainOf(c, set, l)
 		in.addDevices(or(l.BackendType, backend), chain.VNI, chain.Devices)
 	}
+	if backend == "" {
+		in.addDevices("udp", 0, TUNNames())
+	}
 	if c.GoesDirect(backend) {
 		in.Networks = slices.Clone(c.Network)
 	}

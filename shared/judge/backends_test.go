@@ -367,3 +367,22 @@ func TestBackends_GuardRoute(t *testing.T) {
 		}
 	}
 }
+
+// udp publishes no backend. Its device tells, and while that is not there
+// nothing does: unknown, and neither healthy nor unsupported.
+func TestBackends_UDPNotConfigured(t *testing.T) {
+	w, opts := newWorldOf("udp", ip4)
+	opts.Flannel = expect.Config{}
+	s, _ := Next(opts, nil, w.input())
+	if !s.Healthy || s.Backend != "udp" || s.Summary.States[verdict.OK] != 2 {
+		t.Errorf("with flannel0: backend %q, healthy %v, %v", s.Backend, s.Healthy, s.Summary.States)
+	}
+	w.unplug(ifTunnel)
+	if after, _ := Next(opts, s, w.input()); after.Summary.States[verdict.LinkDown] != 2 {
+		t.Errorf("flannel0 gone: %v, %+v", after.Summary.States, after.Leases[0])
+	}
+	s, _ = Next(opts, nil, w.input())
+	if s.Healthy || s.Summary.States[verdict.Unknown] != 2 || !strings.Contains(s.Leases[0].Reason, "--flannel.backend") {
+		t.Errorf("without flannel0: healthy %v, %v, %+v", s.Healthy, s.Summary.States, s.Leases[0])
+	}
+}

@@ -56,14 +56,15 @@ func Next(opts Options, previous *wire.Snapshot, in Input) (*wire.Snapshot, time
 		f.state = &netstate.State{}
 	}
 	f.doubtSilence()
-	f.view = newView(opts.Flannel, f.set, f.state)
+	f.opts.Flannel.Backend = f.backend()
+	f.view = newView(f.opts.Flannel, f.set, f.state)
 	f.next = &wire.Snapshot{
 		Node:           opts.Node,
 		Time:           in.Now,
 		LeasesRead:     previous.LeasesRead || f.set.Generation > 0,
 		KernelRead:     previous.KernelRead || f.state.Complete && f.state.Generation > 0,
 		OwnLeaseKnown:  f.set.OwnProblem() == "",
-		Backend:        opts.Flannel.BackendOf(f.set),
+		Backend:        f.opts.Flannel.Backend,
 		VNI:            f.view.vni(),
 		Families:       f.families(),
 		IncidentsTotal: previous.IncidentsTotal,
@@ -129,6 +130,26 @@ func (f *fold) wakeAt(t time.Time) {
 	if f.wake.IsZero() || t.Before(f.wake) {
 		f.wake = t
 	}
+}
+
+// backend is this node's: configured, published, or for one that publishes
+// nothing told by its device: udp alone has a tun device with the own address.
+// It stays that when the device goes, as it does with flannel's process.
+func (f *fold) backend() string {
+	backend := f.opts.Flannel.BackendOf(f.set)
+	own, ok := f.set.OwnOf(netstate.IPv4)
+	if backend != "" || !ok || own.Malformed != "" {
+		return backend
+	}
+	if f.prev.Backend == "udp" {
+		return "udp"
+	}
+	for _, link := range f.state.Links {
+		if slices.Contains(expect.TUNNames(), link.Name) && f.hasAddr(link.Index, own.Subnet.Addr()) {
+			return "udp"
+		}
+	}
+	return ""
 }
 
 // families are those that are judged: configured, or as the leases say.
