@@ -244,7 +244,8 @@ func (f *fold) start(was *wire.Lease, l lease.Lease) wire.Lease {
 	if f.prev.LeasesRead && !f.prev.OwnLeaseKnown && f.next.OwnLeaseKnown && !prev.Completed {
 		prev.Changed, prev.Cause = f.in.Now, verdict.NeverInstalled // flannel has just started here
 	}
-	same := prev.PublicIP == l.PublicIP && prev.Backend == l.BackendType && prev.VNI == l.VNI && prev.MAC == l.MAC && prev.PublicKey == l.PublicKey
+	same := prev.PublicIP == l.PublicIP && prev.Backend == l.BackendType &&
+		prev.VNI == l.VNI && prev.MAC == l.MAC && prev.PublicKey == l.PublicKey
 	if !same {
 		prev.Changed, prev.Completed = f.in.Now, false
 		if prev.State.Healthy() {

@@ -70,9 +70,15 @@ func (f *fold) unexplained(ex explained, family netstate.Family) []wire.Stale {
 				"wg set "+link.Name+" peer "+peer.PublicKey+" remove")
 		}
 	}
-	if f.next.Backend != kindVXLAN {
-		return out
+	if f.next.Backend == kindVXLAN {
+		f.unexplainedByVXLAN(ex, family, link, add)
 	}
+	return out
+}
+
+// unexplainedByVXLAN adds the neighbors and FDB entries of a flannel device
+// that no lease explains.
+func (f *fold) unexplainedByVXLAN(ex explained, family netstate.Family, link netstate.Link, add func(kind wire.StaleKind, object, del string)) {
 	for _, n := range f.state.Neighbors {
 		if n.Device != link.Index || !n.Permanent() || netstate.FamilyOf(n.IP) != family || ex.gateways[n.IP] {
 			continue
@@ -90,7 +96,6 @@ func (f *fold) unexplained(ex explained, family netstate.Family) []wire.Stale {
 		add(wire.StaleFDB, mend.FDBText(e.MAC, link.Name, e.Dst),
 			mend.Step{Verb: mend.FDBDelete, MAC: e.MAC, Device: link.Name, Dst: e.Dst}.String())
 	}
-	return out
 }
 
 // deletion is the step that deletes a route through a device.
