@@ -21,9 +21,9 @@ PROMTOOL = $(call tool,promtool,/prometheus/prometheus)
 # kept as the tools are, by what they are built from.
 PARTS_DIR = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/routewatch/parts
 part      = $(PARTS_DIR)/$(1)-$(shell sed -n 's|.*$(2) \(v[^ ]*\).*|\1|p' deploy/lab/parts/$(1)/go.mod)-$(shell go env GOVERSION)-$(call recipe,$(1))
-recipe    = $(shell cat deploy/lab/parts/build deploy/lab/parts/$(1)/go.* | git hash-object --stdin | cut -c 1-8)
+recipe    = $(shell cat deploy/lab/parts/build deploy/lab/parts/$(1)/* | git hash-object --stdin | cut -c 1-8)
 PARTS     = $(call part,etcd,/etcd/server/v3) $(call part,kube,k8s.io/kubernetes) $(call part,kwok,k8s.io/kwok) \
-	$(call part,prometheus-operator,/prometheus-operator)
+	$(call part,prometheus-operator,/prometheus-operator) $(call part,flannel,/flannel-io/flannel)
 
 # Extra flags for `go test`, as in: make test TESTFLAGS='-v -run Flap'
 TESTFLAGS ?=
@@ -51,7 +51,7 @@ test: ## vet, and all tests, those on a real kernel included
 	set -x; $(if $(CI),ROUTEWATCH_REQUIRE_NETNS=1) go test $$race $(TESTFLAGS) ./...
 	cd deploy/image && go vet ./... && go test $(TESTFLAGS) ./...
 
-parts: $(PARTS) ## build a real Kubernetes control plane (once, into a cache; 10 minutes)
+parts: $(PARTS) ## build flannel and a Kubernetes control plane (once, into a cache; 10 minutes)
 
 # Here nothing is skipped: what is missing is a failure.
 e2e: parts ## test on a real Kubernetes control plane

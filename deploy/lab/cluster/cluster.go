@@ -28,6 +28,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"routewatch/deploy/lab/process"
 )
 
 // Config says what runs besides etcd and the API server.
@@ -42,7 +44,6 @@ const KwokNode = "kwok.x-k8s.io/node"
 
 const (
 	readyTimeout = 2 * time.Minute // seconds where nothing else runs
-	stopTimeout  = 10 * time.Second
 	pollInterval = 20 * time.Millisecond
 )
 
@@ -53,10 +54,10 @@ type Cluster struct {
 	etcdURL   string
 	dir       string
 	pki       *pki
-	launcher  *launcher
-	etcd      *process
-	apiserver *process
-	others    []*process
+	launcher  *process.Launcher
+	etcd      *process.Process
+	apiserver *process.Process
+	others    []*process.Process
 }
 
 // Start starts a control plane and returns when its API server is ready.
@@ -65,7 +66,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{dir: dir, launcher: newLauncher()}
+	c := &Cluster{dir: dir, launcher: process.NewLauncher()}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	if err := c.start(ctx, cfg); err != nil {
@@ -115,13 +116,13 @@ func (c *Cluster) start(ctx context.Context, cfg Config) (err error) {
 }
 
 // run starts one of the programs.
-func (c *Cluster) run(name string, args ...string) (*process, error) {
+func (c *Cluster) run(name string, args ...string) (*process.Process, error) {
 	path, err := Part(name)
 	if err != nil {
 		return nil, err
 	}
-	p := &process{path: path, args: args, log: filepath.Join(c.dir, name+".log"), home: c.dir}
-	return p, c.launcher.start(p)
+	p := &process.Process{Path: path, Args: args, Log: filepath.Join(c.dir, name+".log"), Home: c.dir}
+	return p, c.launcher.Start(p)
 }
 
 // waitReady waits until the API server says that it is.
@@ -135,47 +136,47 @@ func (c *Cluster) waitReady(ctx context.Context) error {
 			err = newError(code, body)
 		}
 		select {
-		case <-c.etcd.ended:
-			return fmt.Errorf("etcd ended; its last words:\n%s", c.etcd.tail())
-		case <-c.apiserver.ended:
-			return fmt.Errorf("kube-apiserver ended; its last words:\n%s", c.apiserver.tail())
+		case <-c.etcd.Ended():
+			return fmt.Errorf("etcd ended; its last words:\n%s", c.etcd.Tail())
+		case <-c.apiserver.Ended():
+			return fmt.Errorf("kube-apiserver ended; its last words:\n%s", c.apiserver.Tail())
 		case <-ctx.Done():
-			return fmt.Errorf("kube-apiserver is not ready: %w: %w; its last words:\n%s", ctx.Err(), err, c.apiserver.tail())
+			return fmt.Errorf("kube-apiserver is not ready: %w: %w; its last words:\n%s", ctx.Err(), err, c.apiserver.Tail())
 		case <-time.After(pollInterval):
 		}
 	}
 }
 
 // Kill ends the API server as the kernel does when memory is short.
-func (c *Cluster) Kill() { c.apiserver.kill() }
+func (c *Cluster) Kill() { c.apiserver.Kill() }
 
 // Restart starts the API server again, on the same port, and returns when it
 // is ready.
 func (c *Cluster) Restart(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	c.apiserver.kill()
-	if err := c.launcher.start(c.apiserver); err != nil {
+	c.apiserver.Kill()
+	if err := c.launcher.Start(c.apiserver); err != nil {
 		return err
 	}
 	return c.waitReady(ctx)
 }
 
 // Pause stops the API server in its tracks: connections stay, and nobody answers.
-func (c *Cluster) Pause() error { return c.apiserver.pause() }
+func (c *Cluster) Pause() error { return c.apiserver.Pause() }
 
 // Resume lets it go on.
-func (c *Cluster) Resume() error { return c.apiserver.resume() }
+func (c *Cluster) Resume() error { return c.apiserver.Resume() }
 
 // Close ends everything and removes the directory.
 func (c *Cluster) Close() error {
 	// etcd last: without it the API server hangs when it stops.
 	for _, p := range append(c.others, c.apiserver, c.etcd) {
 		if p != nil {
-			p.stop()
+			p.Stop()
 		}
 	}
-	c.launcher.close()
+	c.launcher.Close()
 	if c.Client != nil {
 		c.http.CloseIdleConnections()
 	}

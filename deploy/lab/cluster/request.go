@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"os/exec"
 	"strings"
+
+	"routewatch/deploy/lab/process"
 )
 
 // Kubectl runs kubectl as the administrator, or with --kubeconfig as anybody.
@@ -26,7 +28,7 @@ func (c *Cluster) KubectlIn(stdin string, args ...string) (stdout, stderr string
 		return "", "", err
 	}
 	cmd := exec.Command(path, args...)
-	cmd.Env = append(environment(c.dir), "KUBECONFIG="+c.AdminKubeconfig())
+	cmd.Env = append(process.Environment(c.dir), "KUBECONFIG="+c.AdminKubeconfig())
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

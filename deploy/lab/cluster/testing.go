@@ -18,7 +18,7 @@ func StartT(tb testing.TB, cfg Config) *Cluster {
 	}
 	tb.Cleanup(func() {
 		if tb.Failed() {
-			tb.Logf("kube-apiserver's last words:\n%s", c.apiserver.tail())
+			tb.Logf("kube-apiserver's last words:\n%s", c.apiserver.Tail())
 		}
 		if err := c.Close(); err != nil {
 			tb.Error(err)
