@@ -29,47 +29,38 @@ func asRouter(ns *netns.NS) error {
 	)
 }
 
-// addPod does what the CNI plugins flannel and bridge do for a node's first
-// pod: cni0 takes the second address of each subnet, the pod the third.
-func addPod(node *Node, own []lease.Lease) error {
-	mtu, err := podMTU(node)
-	if err != nil {
+// AddPod does what the CNI plugins flannel and bridge do for a node's first
+// pod: cni0 takes the second address of each subnet, the pod the third, and
+// both the MTU, in bytes.
+func (n *Node) AddPod(subnets []netip.Prefix, mtu int) error {
+	if err := n.NS.AddBridge(cni); err != nil {
 		return err
 	}
-	if err := node.NS.AddBridge(cni); err != nil {
+	if err := n.NS.AddVeth("veth0", n.Pod, eth); err != nil {
 		return err
 	}
-	if err := node.NS.AddVeth("veth0", node.Pod, eth); err != nil {
-		return err
-	}
-	err = errors.Join(
-		node.NS.SetMaster("veth0", cni), node.NS.SetUp("veth0"),
-		node.NS.SetMTU("veth0", mtu), node.NS.SetMTU(cni, mtu), node.Pod.SetMTU(eth, mtu),
+	err := errors.Join(
+		n.NS.SetMaster("veth0", cni), n.NS.SetUp("veth0"),
+		n.NS.SetMTU("veth0", mtu), n.NS.SetMTU(cni, mtu), n.Pod.SetMTU(eth, mtu),
 	)
 	if err != nil {
 		return err
 	}
 	var bridgeAddrs, podAddrs []netip.Prefix
-	for _, l := range own {
-		first := l.Subnet.Addr().Next()
-		bridgeAddrs = append(bridgeAddrs, netip.PrefixFrom(first, l.Subnet.Bits()))
-		podAddrs = append(podAddrs, netip.PrefixFrom(first.Next(), l.Subnet.Bits()))
+	for _, subnet := range subnets {
+		first := subnet.Addr().Next()
+		bridgeAddrs = append(bridgeAddrs, netip.PrefixFrom(first, subnet.Bits()))
+		podAddrs = append(podAddrs, netip.PrefixFrom(first.Next(), subnet.Bits()))
 	}
-	if err := errors.Join(bringUp(node.NS, cni, bridgeAddrs), bringUp(node.Pod, eth, podAddrs)); err != nil {
+	if err := errors.Join(bringUp(n.NS, cni, bridgeAddrs), bringUp(n.Pod, eth, podAddrs)); err != nil {
 		return err
 	}
 	for _, a := range bridgeAddrs {
-		if err := addDefault(node.Pod, eth, a.Addr()); err != nil {
+		if err := addDefault(n.Pod, eth, a.Addr()); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// podMTU is the MTU of flannel's device, as the CNI plugin reads it from subnet.env.
-func podMTU(node *Node) (int, error) {
-	lower, err := node.NS.Link(Underlay)
-	return lower.MTU - 50, err
 }
 
 func bringUp(ns *netns.NS, device string, addrs []netip.Prefix) error {

@@ -25,6 +25,9 @@ import (
 // Underlay is the device of every node that leads to the switch.
 const Underlay = "ens33"
 
+// vxlanOverhead is what flannel's vxlan backend takes off the MTU, in bytes.
+const vxlanOverhead = 50
+
 const (
 	bridge = "br0"
 	cni    = "cni0"
@@ -44,12 +47,15 @@ type Node struct {
 	Name    string
 	NS      *netns.NS
 	Pod     *netns.NS // a pod on the node: the third address of each own subnet
-	Flannel *standin.Flannel
+	Flannel *standin.Flannel // nil on a node that AddMachine made
 	fabric  *netns.NS // the switch, whose port has the node's name
 }
 
 // Unplug pulls the node's cable: its underlay device stays up and loses its carrier.
 func (n *Node) Unplug() error { return n.fabric.SetDown(n.Name) }
+
+// Plug puts the cable back.
+func (n *Node) Plug() error { return n.fabric.SetUp(n.Name) }
 
 // New makes a switch and a gateway with an address in each underlay network,
 // e.g. 192.168.1.1/24 and fd00:192:168:1::1/64.
@@ -99,15 +105,37 @@ func (n *Network) plug(ns *netns.NS, device, port string, addrs []netip.Prefix) 
 // their subnets on flannel's device and cni0, their MACs (if set) on flannel's
 // devices. Peers are programmed by Node.Flannel.Apply.
 func (n *Network) AddNode(name string, own []lease.Lease) (*Node, error) {
+	var publicIPs []netip.Addr
+	var subnets []netip.Prefix
+	for _, l := range own {
+		publicIPs, subnets = append(publicIPs, l.PublicIP), append(subnets, l.Subnet)
+	}
+	node, err := n.AddMachine(name, publicIPs)
+	if err != nil {
+		return nil, err
+	}
+	if node.Flannel, err = standin.Start(node.NS, Underlay, own); err != nil {
+		return nil, fmt.Errorf("start flannel on %s: %w", name, err)
+	}
+	lower, err := node.NS.Link(Underlay)
+	if err != nil {
+		return nil, err
+	}
+	return node, node.AddPod(subnets, lower.MTU-vxlanOverhead)
+}
+
+// AddMachine makes a node without flannel and without a pod: its public IPs on
+// the underlay, default routes, and a namespace for the pod.
+func (n *Network) AddMachine(name string, publicIPs []netip.Addr) (*Node, error) {
 	node := &Node{Name: name, fabric: n.fabric}
 	n.nodes = append(n.nodes, node)
-	if err := n.buildNode(node, own); err != nil {
+	if err := n.buildMachine(node, publicIPs); err != nil {
 		return nil, fmt.Errorf("build %s: %w", name, err)
 	}
 	return node, nil
 }
 
-func (n *Network) buildNode(node *Node, own []lease.Lease) (err error) {
+func (n *Network) buildMachine(node *Node, publicIPs []netip.Addr) (err error) {
 	if node.NS, err = netns.New(); err != nil {
 		return err
 	}
@@ -117,24 +145,18 @@ func (n *Network) buildNode(node *Node, own []lease.Lease) (err error) {
 	if err := errors.Join(withoutDAD(node.NS), withoutDAD(node.Pod), asRouter(node.NS)); err != nil {
 		return err
 	}
-	if err := n.connect(node, own); err != nil {
-		return err
-	}
-	if node.Flannel, err = standin.Start(node.NS, Underlay, own); err != nil {
-		return err
-	}
-	return addPod(node, own)
+	return n.connect(node, publicIPs)
 }
 
 // connect gives the node its public IPs and the default routes.
-func (n *Network) connect(node *Node, own []lease.Lease) error {
+func (n *Network) connect(node *Node, publicIPs []netip.Addr) error {
 	var addrs []netip.Prefix
-	for _, l := range own {
-		gw, err := n.gatewayOf(l.PublicIP)
+	for _, ip := range publicIPs {
+		gw, err := n.gatewayOf(ip)
 		if err != nil {
 			return err
 		}
-		addrs = append(addrs, netip.PrefixFrom(l.PublicIP, gw.Bits()))
+		addrs = append(addrs, netip.PrefixFrom(ip, gw.Bits()))
 	}
 	if err := n.plug(node.NS, Underlay, node.Name, addrs); err != nil {
 		return err
