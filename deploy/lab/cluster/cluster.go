@@ -162,6 +162,11 @@ func (c *Cluster) Restart(ctx context.Context) error {
 	return c.waitReady(ctx)
 }
 
+// CompactEtcd has the API server's etcd forget every revision but the present one.
+func (c *Cluster) CompactEtcd(ctx context.Context) error {
+	return (&Etcd{URL: c.etcdURL}).Compact(ctx)
+}
+
 // Pause stops the API server in its tracks: connections stay, and nobody answers.
 func (c *Cluster) Pause() error { return c.apiserver.Pause() }
 

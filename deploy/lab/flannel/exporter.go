@@ -18,15 +18,21 @@ import (
 
 var listening = regexp.MustCompile(`msg=listening address=(\S+)`)
 
-// startExporter starts the node's exporter, which runs outside of the node's
+// StartExporter starts the node's exporter, which runs outside of the node's
 // namespace and watches it, and returns when it has read both sides.
-func (n *Node) startExporter(ctx context.Context) error {
+func (n *Node) StartExporter(ctx context.Context) error {
+	if n.exporter != nil && !ended(n.exporter) {
+		return nil
+	}
 	n.exporter = &process.Process{
 		Path: n.cluster.opts.Exporter, Home: n.cluster.dir, Log: n.file("exporter.log"),
 		Args: append(n.cluster.store.exporterArgs(),
 			append([]string{
 				"--node-name", n.Name, "--netns", n.NS.Path(), "--web.listen-address", "127.0.0.1:0",
 			}, n.cluster.opts.ExporterFlags...)...),
+	}
+	if n.cluster.opts.NetConf {
+		n.exporter.Args = append(n.exporter.Args, "--flannel.net-conf", n.cluster.netConfFile())
 	}
 	if err := n.outside.Start(n.exporter); err != nil {
 		return err
@@ -53,7 +59,7 @@ func (n *Node) RestartExporter(ctx context.Context) error {
 	if err := os.Remove(n.exporter.Log); err != nil {
 		return err
 	}
-	return n.startExporter(ctx)
+	return n.StartExporter(ctx)
 }
 
 func (n *Node) ready(ctx context.Context) bool {
@@ -69,7 +75,15 @@ func (n *Node) ready(ctx context.Context) bool {
 	return n.get(ctx, "/-/ready", nil) == nil
 }
 
-// URL is that of the node's exporter.
+// ExporterLog is the last lines that the exporter wrote.
+func (n *Node) ExporterLog() string {
+	if n.exporter == nil {
+		return "(not started)"
+	}
+	return n.exporter.Tail()
+}
+
+// URL is that of the node's exporter; "" before it was started.
 func (n *Node) URL() string { return n.url }
 
 // Status asks the exporter for its status.

@@ -14,6 +14,7 @@
 package flannel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,6 +47,8 @@ type Options struct {
 	Etcd    *cluster.Etcd
 	// FlannelFlags and ExporterFlags are added to those that the lab gives.
 	FlannelFlags, ExporterFlags []string
+	// NetConf: the exporters read flannel's net-conf.json too.
+	NetConf bool
 	// Exporter is the path of routewatch-exporter.
 	Exporter string
 }
@@ -102,12 +105,12 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 		return err
 	}
 	for i := 1; i <= c.opts.Nodes; i++ {
-		if _, err := c.Join(ctx, fmt.Sprintf("node-%d", i)); err != nil {
+		if _, err := c.Join(ctx, fmt.Sprintf("node-%d", i), 0); err != nil {
 			return err
 		}
 	}
 	for _, n := range c.nodes {
-		if err := n.startExporter(ctx); err != nil {
+		if err := n.StartExporter(ctx); err != nil {
 			return err
 		}
 	}
@@ -145,8 +148,10 @@ func (c *Cluster) Node(name string) *Node {
 func (c *Cluster) Nodes() []*Node { return c.nodes }
 
 // Join makes a Node, and the machine with flanneld unless there was one of this
-// name before, which then runs on. The exporter of a new machine is not started.
-func (c *Cluster) Join(ctx context.Context, name string) (*Node, error) {
+// name before, which then runs on. It gets the pod networks that have its own
+// number, or another one's if subnet is not 0. The exporter of a new machine is
+// not started.
+func (c *Cluster) Join(ctx context.Context, name string, subnet int) (*Node, error) {
 	n := c.Node(name)
 	if n == nil {
 		var number int
@@ -154,13 +159,14 @@ func (c *Cluster) Join(ctx context.Context, name string) (*Node, error) {
 			return nil, fmt.Errorf("%q is no name of a node: expected node-1 to node-99", name)
 		}
 		n = &Node{cluster: c, number: number}
-		machine, err := c.AddMachine(name, n.publicIPs())
+		machine, err := c.AddMachine(name, n.PublicIPs())
 		if err != nil {
 			return nil, err
 		}
 		n.Node = machine
 		c.nodes = append(c.nodes, n)
 	}
+	n.subnet, n.member = cmp.Or(subnet, n.number), true
 	if err := c.store.join(ctx, n); err != nil {
 		return nil, err
 	}
@@ -177,6 +183,7 @@ func (c *Cluster) Leave(ctx context.Context, name string) error {
 	if n == nil {
 		return fmt.Errorf("there is no node %q", name)
 	}
+	n.member = false
 	n.StopFlannel()
 	return c.store.leave(ctx, n)
 }

@@ -28,6 +28,8 @@ type Node struct {
 
 	cluster  *Cluster
 	number   int
+	subnet   int // the number in its pod networks
+	member   bool
 	inside   *process.Launcher
 	outside  *process.Launcher
 	proxy    *proxy
@@ -43,14 +45,17 @@ func subnetOf(f netstate.Family, number int) netip.Prefix {
 	return netip.MustParsePrefix(fmt.Sprintf("10.244.%d.0/24", number))
 }
 
-// publicIPs are the node's own on the underlay. It has both families whatever
+// PublicIPs are the node's own on the underlay. It has both families whatever
 // flannel serves, as most machines do.
-func (n *Node) publicIPs() []netip.Addr {
+func (n *Node) PublicIPs() []netip.Addr {
 	return []netip.Addr{
 		netip.MustParseAddr(fmt.Sprintf("192.168.1.%d", 55+n.number)),
 		netip.MustParseAddr(fmt.Sprintf("fd00:192:168:1::%d", 55+n.number)),
 	}
 }
+
+// Member reports whether the node is in the cluster: it joined and did not leave.
+func (n *Node) Member() bool { return n.member }
 
 // install starts flanneld for the first time and gives the node its pod.
 func (n *Node) install(ctx context.Context) (err error) {
@@ -92,7 +97,7 @@ func (n *Node) file(name string) string { return filepath.Join(n.cluster.dir, n.
 // StartFlannel starts flanneld, unless it runs, and returns when it is ready:
 // it has written subnet.env, but not necessarily the routes.
 func (n *Node) StartFlannel(ctx context.Context) error {
-	if n.runs() {
+	if !ended(n.flanneld) {
 		return nil
 	}
 	if err := os.Remove(n.file("subnet.env")); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -117,16 +122,13 @@ func (n *Node) StartFlannel(ctx context.Context) error {
 	}
 }
 
-func (n *Node) runs() bool {
-	ended := n.flanneld.Ended()
-	if ended == nil {
-		return false
-	}
+// ended: the process does not run, or not yet.
+func ended(p *process.Process) bool {
 	select {
-	case <-ended:
-		return false
-	default:
+	case <-p.Ended():
 		return true
+	default:
+		return p.Ended() == nil
 	}
 }
 

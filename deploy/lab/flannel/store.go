@@ -91,7 +91,7 @@ func (k *kubernetes) exporterArgs() []string {
 func (n *Node) subnets() []netip.Prefix {
 	var subnets []netip.Prefix
 	for _, f := range n.cluster.opts.Families {
-		subnets = append(subnets, subnetOf(f, n.number))
+		subnets = append(subnets, subnetOf(f, n.subnet))
 	}
 	return subnets
 }

@@ -6,6 +6,7 @@ package shell
 
 import (
 	"fmt"
+	"strings"
 
 	"routewatch/deploy/lab/netns"
 	"routewatch/shared/mend"
@@ -13,11 +14,14 @@ import (
 )
 
 // Type does in a namespace what a person would who typed the command there.
-// It knows the commands that routewatch prints, and `ip link set DEVICE down`.
+// It knows the commands that routewatch prints, and those that break a node in
+// the lab's stories.
 func Type(ns *netns.NS, command string) error {
-	var device string
-	if n, _ := fmt.Sscanf(command, "ip link set %s down", &device); n == 1 && command == "ip link set "+device+" down" {
-		return ns.SetDown(device)
+	if done, err := breakage(ns, strings.Fields(command)); done {
+		if err != nil {
+			return fmt.Errorf("%s: %w", command, err)
+		}
+		return nil
 	}
 	step, err := mend.Parse(command)
 	if err != nil {

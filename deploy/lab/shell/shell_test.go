@@ -104,7 +104,7 @@ func TestType_Rule(t *testing.T) {
 func TestType_RejectsWhatItDoesNotKnow(t *testing.T) {
 	ns := netns.NewT(t)
 	for _, command := range []string{
-		"", "rm -rf /", "ip link set flannel.1 down now", "ip link set lo mtu 9000",
+		"", "rm -rf /", "ip link set flannel.1 down now", "ip link set lo qlen 9000",
 		"kubectl -n kube-flannel delete pod --field-selector spec.nodeName=node-1",
 		"ip neigh del 10.244.3.0 dev no-such-device",
 	} {

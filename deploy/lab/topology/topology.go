@@ -46,9 +46,9 @@ type Network struct {
 type Node struct {
 	Name    string
 	NS      *netns.NS
-	Pod     *netns.NS // a pod on the node: the third address of each own subnet
+	Pod     *netns.NS        // a pod on the node: the third address of each own subnet
 	Flannel *standin.Flannel // nil on a node that AddMachine made
-	fabric  *netns.NS // the switch, whose port has the node's name
+	fabric  *netns.NS        // the switch, whose port has the node's name
 }
 
 // Unplug pulls the node's cable: its underlay device stays up and loses its carrier.

@@ -28,10 +28,9 @@ const underlay = "ens33"
 
 // Kinds of packets (PACKET_* of linux/if_packet.h).
 const (
-	host      = "host"       // for this machine
-	otherHost = "other-host" // for another one
-	outgoing  = "outgoing"
-	multicast = "multicast"
+	host     = "host" // for this machine
+	outgoing = "outgoing"
+	other    = "other" // for another one, or for many
 )
 
 // Sighting is a packet with a token that a capture saw.
@@ -39,9 +38,11 @@ type Sighting struct {
 	Where        string // name of a node, "pod of " and one, or "gateway"
 	Device       string
 	Kind         string
-	Request      bool // not an answer
-	Encapsulated bool
+	Request      bool         // not an answer
 	DstMAC       netstate.MAC // zero on a device without link layer
+	Encapsulated bool         // the rest is of the inner frame
+	VNI          uint32
+	InnerMAC     netstate.MAC // its destination; zero where a packet is inside, and no frame
 }
 
 // String is for a person.
@@ -135,7 +136,7 @@ func (c *capture) take(frame []byte, from *unix.SockaddrLinklayer) {
 		copy(s.DstMAC[:], frame)
 		packet = frame[14:]
 	}
-	if s.Request, s.Encapsulated, ok = parse(packet); ok {
+	if parse(packet, &s) {
 		c.deliver(t, s)
 	}
 }
@@ -162,10 +163,8 @@ func kindOf(pkttype uint8) string {
 		return host
 	case unix.PACKET_OUTGOING:
 		return outgoing
-	case unix.PACKET_OTHERHOST:
-		return otherHost
 	}
-	return multicast
+	return other
 }
 
 // Numbers of IP protocols and of messages (RFC 792, RFC 4443).
@@ -176,30 +175,41 @@ const (
 	echoRequestV6, echoReplyV6 = 128, 129
 )
 
+// Lengths of headers, in bytes (RFC 768, RFC 7348).
+const (
+	headerUDP      = 8
+	headerVXLAN    = 8
+	headerEthernet = 14
+)
+
 // parse reads an IP packet that holds a token: an echo request or its answer,
-// or one of these inside of a UDP datagram.
-func parse(packet []byte) (request, encapsulated, ok bool) {
+// or one of these inside of a UDP datagram, as vxlan and flannel's udp send it.
+func parse(packet []byte, s *Sighting) bool {
 	protocol, body, ok := payload(packet)
 	if !ok || len(body) == 0 {
-		return false, false, false
+		return false
 	}
 	switch protocol {
 	case protocolICMP:
-		return body[0] == echoRequest, false, body[0] == echoRequest || body[0] == echoReply
+		s.Request = body[0] == echoRequest
+		return s.Request || body[0] == echoReply
 	case protocolICMPv6:
-		return body[0] == echoRequestV6, false, body[0] == echoRequestV6 || body[0] == echoReplyV6
+		s.Request = body[0] == echoRequestV6
+		return s.Request || body[0] == echoReplyV6
 	case protocolUDP:
-		const udp, vxlanAndEthernet = 8, 8 + 14
-		for _, skip := range []int{udp, udp + vxlanAndEthernet} {
-			if len(body) <= skip {
-				return false, false, false
-			}
-			if request, _, ok := parse(body[skip:]); ok {
-				return request, true, true
-			}
+		if len(body) < headerUDP+headerVXLAN+headerEthernet {
+			return false
 		}
+		s.Encapsulated = true
+		if parse(body[headerUDP:], s) {
+			return true
+		}
+		vxlan, frame := body[headerUDP:], body[headerUDP+headerVXLAN:]
+		s.VNI = binary.BigEndian.Uint32(vxlan[4:]) >> 8
+		copy(s.InnerMAC[:], frame)
+		return parse(frame[headerEthernet:], s)
 	}
-	return false, false, false
+	return false
 }
 
 // payload of an IP packet. None of the lab's has extension headers.

@@ -175,11 +175,17 @@ func tokenIn(packet []byte) (t token, ok bool) {
 	return t, true
 }
 
+// VTEP is what a node published of its tunnel end; zero where its backend has none.
+type VTEP struct {
+	MAC netstate.MAC
+	VNI uint32
+}
+
 // Send sends a packet from the pod of one node to that of another, again and
 // again since any may be lost, until it is clear what becomes of it. vtep is
-// the MAC that the other node published, zero where flannel's path has none: a
-// frame to it has reached the node even if its device does not take it.
-func (w *Watch) Send(ctx context.Context, from, to string, f netstate.Family, vtep netstate.MAC) (Fate, error) {
+// the other node's: what comes to it has reached the node, also if the node
+// itself does not take it then.
+func (w *Watch) Send(ctx context.Context, from, to string, f netstate.Family, vtep VTEP) (Fate, error) {
 	w.mu.Lock()
 	source, target := w.nodes[from], w.nodes[to]
 	var t token
@@ -203,7 +209,7 @@ func (w *Watch) Send(ctx context.Context, from, to string, f netstate.Family, vt
 // trial is one Send.
 type trial struct {
 	fate Fate
-	vtep netstate.MAC
+	vtep VTEP
 	ends map[Path]bool // where it was seen
 }
 
@@ -265,7 +271,8 @@ func (t *trial) take(s Sighting) bool {
 func (t *trial) end(s Sighting) Path {
 	switch {
 	case s.Encapsulated:
-		return ""
+		mine := s.Where == t.fate.To && s.Device == underlay && s.Kind == host
+		return toPath(mine && s.InnerMAC == t.vtep.MAC && s.VNI == t.vtep.VNI, Reached)
 	case s.Where == placePod+t.fate.To:
 		return toPath(s.Kind == host, Arrived)
 	case s.Where == placeGateway:
@@ -273,8 +280,7 @@ func (t *trial) end(s Sighting) Path {
 	case s.Where == placePod+t.fate.From:
 		return ""
 	case s.Where == t.fate.To:
-		forIt := s.Kind == host || s.Kind == otherHost && !t.vtep.IsZero() && s.DstMAC == t.vtep && isFlannel(s.Device)
-		return toPath(forIt && (isFlannel(s.Device) || s.Device == underlay), Reached)
+		return toPath(s.Kind == host && (isFlannel(s.Device) || s.Device == underlay), Reached)
 	case s.Where == t.fate.From:
 		odd := !isFlannel(s.Device) && s.Device != underlay && !isPods(s.Device)
 		return toPath(s.Kind == outgoing && odd, Elsewhere)

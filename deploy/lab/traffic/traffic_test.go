@@ -124,7 +124,7 @@ func TestWatch_Path(t *testing.T) {
 				if test.fault != nil {
 					netns.Must(t, test.fault(t, nodes, f))
 				}
-				fate, err := w.Send(t.Context(), "node-1", "node-2", f, leases(2)[i].MAC)
+				fate, err := w.Send(t.Context(), "node-1", "node-2", f, traffic.VTEP{MAC: leases(2)[i].MAC, VNI: 1})
 				netns.Must(t, err)
 				if fate.String() != test.want {
 					t.Errorf("%s: the packet %s, want %s; seen: %v", f, fate, test.want, fate.Seen)
