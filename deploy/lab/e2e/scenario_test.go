@@ -205,7 +205,7 @@ func (s *scenario) step(took time.Duration, verdict, packets string) {
 	if what == "" {
 		what = "(nothing more)"
 	}
-	fmt.Printf("    %-90s %8s  %s; %s\n", what, took.Round(time.Millisecond), verdict, packets)
+	fmt.Printf("    %8s  %s => %s; %s\n", took.Round(time.Millisecond), what, verdict, packets)
 	s.done = nil
 }
 

@@ -124,6 +124,9 @@ func (s *scenario) compare(fate traffic.Fate, before, after map[string]opinion) 
 	}
 	clean := !troubled(before[fate.From]) && !troubled(after[fate.From])
 	cleanPeer := !troubled(before[fate.To]) && !troubled(after[fate.To])
+	if back != nil && back.State == verdict.UnderlayDown {
+		return d, false // the other node's own network is down, and it says so
+	}
 	wrong := wrongly(there, fate, clean)
 	if wrong == "" && there.State == verdict.OK && back != nil && back.State == verdict.OK && clean && cleanPeer &&
 		after[fate.From].status.Complete && after[fate.To].status.Complete && !fate.Pong {
