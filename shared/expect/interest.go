@@ -15,7 +15,8 @@ type Interest struct {
 	// every State that it reads for this interest.
 	Generation uint64
 	// Subnets are the peers' subnets and the node's own: every route equal to,
-	// covering or inside one of them is kept. Sorted, unique.
+	// covering or inside one of them is kept. The kernel layer asks for a plain
+	// lookup of PodAddress of those that are not a peer's. Sorted, unique.
 	Subnets []netip.Prefix
 	// Peers are the peers' subnets only. The kernel layer asks for a lookup of
 	// PodAddress of each, plain and from the node's own address (see Sources).

@@ -386,3 +386,22 @@ func TestBackends_UDPNotConfigured(t *testing.T) {
 		t.Errorf("without flannel0: healthy %v, %v, %+v", s.Healthy, s.Summary.States, s.Leases[0])
 	}
 }
+
+// With the one route for the whole pod network gone, its event is the cause,
+// whether net-conf names that network or not.
+func TestBackends_WideRouteDeleted(t *testing.T) {
+	for _, network := range [][]netip.Prefix{nil, {netip.MustParsePrefix("10.0.0.0/8")}} {
+		w, opts := newWorldOf("udp", ip4)
+		opts.Flannel.Network = network
+		s, _ := Next(opts, nil, w.input())
+		i := slices.IndexFunc(w.routes, func(r netstate.Route) bool { return r.Dst.Bits() == 8 })
+		w.later(time.Hour).hints = []netstate.Hint{{
+			At: w.at, Kind: netstate.RouteDeleted, Family: ip4, Prefix: w.routes[i].Dst, Table: 254, Device: "flannel0", PortID: 77,
+		}}
+		w.routes = slices.Delete(w.routes, i, i+1)
+		s, _ = Next(opts, s, w.input())
+		if l := worst(t, s); l.State != verdict.Missing || l.Cause != verdict.Deleted || l.Actor == nil || l.Actor.PortID != 77 {
+			t.Errorf("network %v: %s, %s, %+v; want missing, deleted, by 77", network, l.State, l.Cause, l.Actor)
+		}
+	}
+}

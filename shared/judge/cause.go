@@ -157,7 +157,7 @@ func routeEvent(h netstate.Hint, chain expect.Chain, e *evidence) (verdict.Cause
 	case netstate.NextHopChanged:
 		return verdict.Replaced, true
 	case netstate.RouteDeleted:
-		if h.Prefix != subnet {
+		if h.Prefix != subnet && !wideRoute(h, chain, e) {
 			return "", false
 		}
 		if h.PortID == 0 {
@@ -170,6 +170,16 @@ func routeEvent(h netstate.Hint, chain expect.Chain, e *evidence) (verdict.Cause
 		return verdict.Replaced, h.Prefix.IsValid() && subnet.Contains(h.Prefix.Addr())
 	}
 	return "", false
+}
+
+// wideRoute: with the backends that have one route for the whole pod network the
+// event is of that one.
+func wideRoute(h netstate.Hint, chain expect.Chain, e *evidence) bool {
+	form := chain.Forms[0]
+	if form.Dst.IsValid() {
+		return form.Wide && h.Prefix == form.Dst
+	}
+	return form.Wide && h.Prefix.Bits() > 0 && covers(h.Prefix, chain.Lease.Subnet) && h.Device == e.deviceName
 }
 
 // consequence names why the kernel itself deleted a route. What it follows from

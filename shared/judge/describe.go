@@ -338,21 +338,26 @@ func (p *path) addressOf(r netstate.Route) netip.Prefix {
 	return r.Dst
 }
 
-// rule puts a rule for the pod network in front of the one that diverts. That
-// rule itself may be another program's, so it is not deleted.
+// rule puts a rule for the pod network in front of the one that diverts.
 func (p *path) rule(opts Options) []mend.Step {
 	off := p.e.out
 	if p.onForm(off) {
 		off = p.e.from
 	}
-	for _, r := range p.e.state.Rules {
-		if r.Family != p.chain.Lease.Family || !selects(r, off) {
+	return ruleAhead(p.e.state, off, p.network(opts))
+}
+
+// ruleAhead sends packets for dst to table main, ahead of the rule that led to
+// the answer. That rule itself may be another program's, so it is not deleted.
+func ruleAhead(s *netstate.State, off netstate.Lookup, dst netip.Prefix) []mend.Step {
+	for _, r := range s.Rules {
+		if r.Family != netstate.FamilyOf(dst.Addr()) || !selects(r, off) {
 			continue
 		}
 		if r.Priority < 2 {
 			return nil // nothing can be put between it and the kernel's own first rule
 		}
-		return []mend.Step{{Verb: mend.RuleAdd, Prefix: p.network(opts), Priority: r.Priority - 1}}
+		return []mend.Step{{Verb: mend.RuleAdd, Prefix: dst, Priority: r.Priority - 1}}
 	}
 	return nil
 }

@@ -857,6 +857,10 @@ func TestNext_NodeProblems(t *testing.T) {
 			r.Priority = 5000
 			w.routes = append(w.routes, r)
 		}, "", true},
+		{"a policy rule for the own pods", func(w *world) {
+			w.rules = append(w.rules, netstate.Rule{Family: ip4, Priority: 5270, Dst: w.own[0].Subnet, Table: 52, Action: 1})
+			w.routes = append(w.routes, route("10.0.0.0/8", "192.168.1.1", ifEth, 52))
+		}, verdict.OwnSubnetShadowed, false},
 		{"blackhole for the own subnet is flannel's", func(w *world) {
 			w.routes = append(w.routes, netstate.Route{Table: 254, Dst: w.own[0].Subnet, Type: netstate.Blackhole})
 		}, "", true},

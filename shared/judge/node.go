@@ -30,6 +30,7 @@ func (f *fold) nodeProblems() {
 			f.deviceVNI(own)
 		}
 		f.ownSubnet(own)
+		f.ownSubnetDiverted(own)
 		f.forwarding(own)
 	}
 }
@@ -138,6 +139,39 @@ func (f *fold) ownSubnet(own lease.Lease) {
 			Message: fmt.Sprintf("the route %s leads this node's own subnet away from it", mend.RouteText(s)),
 			Advice:  []wire.Advice{{Command: s.String()}},
 		})
+	}
+}
+
+// ownSubnetDiverted: the node has a route of its own for its pods, and the
+// kernel takes another for them, which a policy rule chose.
+func (f *fold) ownSubnetDiverted(own lease.Lease) {
+	out, asked := f.state.Lookup(netstate.Query{Dst: expect.PodAddress(own.Subnet)})
+	if !asked || out.Errno != 0 || out.Route.Type != netstate.Unicast {
+		return
+	}
+	switch out.Route.Table {
+	case netstate.TableLocal, netstate.TableMain, netstate.TableDefault:
+		return
+	}
+	toPods := func(r netstate.Route) bool {
+		return r.Type == netstate.Unicast && r.Table == netstate.TableMain && !r.Gateway.IsValid() && !f.view.isFlannel(r.Device)
+	}
+	for _, r := range f.state.RoutesTo(own.Subnet) {
+		if !toPods(r) || r.Device == out.Route.Device {
+			continue
+		}
+		device := f.state.LinkName(out.Route.Device)
+		var advice []wire.Advice
+		for _, s := range ruleAhead(f.state, out, own.Subnet) {
+			advice = append(advice, wire.Advice{Command: s.String()})
+		}
+		f.problem(wire.NodeProblem{
+			Problem: verdict.OwnSubnetShadowed, Family: own.Family, Device: device,
+			Message: fmt.Sprintf("a policy rule leads packets for this node's own pods to %s by the route %s of table %d",
+				device, out.Route.Dst, out.Route.Table),
+			Advice: append(advice, wire.Advice(mend.ShowRules(own.Family == netstate.IPv6))),
+		})
+		return
 	}
 }
 

@@ -192,6 +192,9 @@ func (w *world) state() *netstate.State {
 	for _, ip := range in.PublicIPs {
 		ask(netstate.Query{Dst: ip})
 	}
+	for _, own := range set.Own {
+		ask(netstate.Query{Dst: expect.PodAddress(own.Subnet)})
+	}
 	s.Sort()
 	return s
 }

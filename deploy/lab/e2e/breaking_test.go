@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -160,4 +161,18 @@ func (s *scenario) exporter(args []string) error {
 	}
 	s.did(time.Now(), "exporter "+strings.Join(args, " "))
 	return n.RestartExporter(s.ctx)
+}
+
+// show NODE COMMAND...: prints what a command prints on a node, to look at while
+// a story is written.
+func (s *scenario) show(args []string) error {
+	n, err := s.nodeOf(args[0])
+	if err != nil {
+		return err
+	}
+	return n.NS.Do(func() error {
+		out, err := exec.Command(args[1], args[2:]...).CombinedOutput()
+		fmt.Printf("%s\n%s", strings.Join(args, " "), out)
+		return err
+	})
 }

@@ -105,7 +105,7 @@ func (s *scenario) problem(args []string) error {
 		status, err := n.Status(s.ctx)
 		return slices.ContainsFunc(status.NodeProblems, func(p wire.NodeProblem) bool {
 			return string(p.Problem) == args[1]
-		}), indented(status), err
+		}), briefly(status), err
 	})
 	if err != nil {
 		return err
@@ -121,7 +121,7 @@ func (s *scenario) stale(args []string) error {
 	}
 	took, err := s.await(func() (bool, string, error) {
 		status, err := n.Status(s.ctx)
-		return slices.ContainsFunc(status.Stale, func(o wire.Stale) bool { return string(o.Kind) == args[1] }), indented(status), err
+		return slices.ContainsFunc(status.Stale, func(o wire.Stale) bool { return string(o.Kind) == args[1] }), briefly(status), err
 	})
 	if err != nil {
 		return err
@@ -137,7 +137,7 @@ func (s *scenario) incomplete(args []string) error {
 	}
 	took, err := s.await(func() (bool, string, error) {
 		status, err := n.Status(s.ctx)
-		return !status.Complete && !status.Healthy, indented(status), err
+		return !status.Complete && !status.Healthy, briefly(status), err
 	})
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ func (s *scenario) isHealthy(names []string) (bool, string, error) {
 			}
 		}
 		if !status.Healthy || ok != want || status.Summary.States["pending"] > 0 {
-			return false, fmt.Sprintf("%s: %d of %d leases; %s", n.Name, ok, want, indented(status)), nil
+			return false, fmt.Sprintf("%s: %d of %d leases; %s", n.Name, ok, want, briefly(status)), nil
 		}
 	}
 	return true, "", nil
@@ -194,23 +194,28 @@ func (s *scenario) steady(args []string) error {
 	return s.conclude(d, "healthy all the time")
 }
 
-// packet FROM TO PATH [family]: what becomes of a packet.
+// packet FROM TO PATH: what becomes of an IPv4 packet.
 func (s *scenario) packet(args []string) error {
-	fate, err := s.send(args[0], args[1], netstate.IPv4, nil)
+	n, err := s.nodeOf(args[0])
 	if err != nil {
 		return err
 	}
-	if string(fate.Path) != args[2] {
-		return fmt.Errorf("the packet %s; seen: %v", fate, fate.Seen)
+	leases, err := n.Leases(s.ctx)
+	if err != nil {
+		return err
 	}
-	return nil
+	fate, err := s.send(args[0], args[1], netstate.IPv4, leases)
+	if err == nil && string(fate.Path) != args[2] {
+		err = fmt.Errorf("the packet %s; seen: %v", fate, fate.Seen)
+	}
+	return err
 }
 
 // maxRounds is how often the advice may change: what is then missing is shown next.
 const maxRounds = 5
 
-// mend NODE: types what the exporter advises, as it is printed, until the node
-// is healthy. flannel's pod is no pod here: where the advice deletes it, its
+// mend NODE: types what the exporter advises, as it is printed, until it knows
+// of no problem. flannel's pod is no pod here: where the advice deletes it, its
 // flanneld is restarted instead. With "by restart" only that is done.
 func (s *scenario) mend(args []string) error {
 	n, err := s.nodeOf(args[0])
@@ -224,12 +229,12 @@ func (s *scenario) mend(args []string) error {
 		if err != nil {
 			return err
 		}
-		if status.Healthy {
+		if status.ProblemsTotal == 0 && len(status.NodeProblems) == 0 {
 			break
 		}
 		advice := adviceOf(status, len(args) > 1)
 		if len(advice) == 0 {
-			return fmt.Errorf("there is no advice that could be typed: %s", indented(status))
+			return fmt.Errorf("there is no advice that could be typed: %s", briefly(status))
 		}
 		for _, command := range advice {
 			typed = append(typed, command)
@@ -239,12 +244,15 @@ func (s *scenario) mend(args []string) error {
 		}
 		if _, err := s.awaitShort(func() bool {
 			now, err := n.Status(s.ctx)
-			return err == nil && (now.Healthy || !slices.Equal(adviceOf(now, len(args) > 1), advice))
+			return err == nil && !slices.Equal(adviceOf(now, len(args) > 1), advice)
 		}); err != nil {
 			return fmt.Errorf("typed %q, and nothing changed", advice)
 		}
 	}
-	took, err := s.await(func() (bool, string, error) { return s.isHealthy(args[:1]) })
+	took, err := s.await(func() (bool, string, error) {
+		status, err := n.Status(s.ctx)
+		return status.ProblemsTotal == 0 && !troubled(opinion{status: status}), briefly(status), err
+	})
 	if err != nil {
 		return fmt.Errorf("typed %q: %w", typed, err)
 	}
@@ -311,6 +319,14 @@ func (s *scenario) enter(node, command string) error {
 		return n.StartFlannel(s.ctx)
 	}
 	return shell.Run(n.NS, command)
+}
+
+// briefly is a status without what it counts.
+func briefly(s wire.NodeStatus) string {
+	return indented(map[string]any{
+		"node": s.Node, "complete": s.Complete, "healthy": s.Healthy, "sources": s.Sources,
+		"problems": s.Problems, "nodeProblems": s.NodeProblems, "stale": s.Stale,
+	})
 }
 
 func indented(v any) string {

@@ -124,8 +124,11 @@ func (s *scenario) compare(fate traffic.Fate, before, after map[string]opinion) 
 	}
 	clean := !troubled(before[fate.From]) && !troubled(after[fate.From])
 	cleanPeer := !troubled(before[fate.To]) && !troubled(after[fate.To])
-	if back != nil && back.State == verdict.UnderlayDown {
-		return d, false // the other node's own network is down, and it says so
+	if n := s.cluster.Node(fate.To); !n.OnNetwork() {
+		return d, false // the path between the nodes is what no exporter checks
+	}
+	if fate.Reached && !cleanPeer {
+		return d, false // what the other node does with it is its own problem, which it has
 	}
 	wrong := wrongly(there, fate, clean)
 	if wrong == "" && there.State == verdict.OK && back != nil && back.State == verdict.OK && clean && cleanPeer &&

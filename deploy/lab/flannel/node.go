@@ -57,6 +57,12 @@ func (n *Node) PublicIPs() []netip.Addr {
 // Member reports whether the node is in the cluster: it joined and did not leave.
 func (n *Node) Member() bool { return n.member }
 
+// OnNetwork reports whether the node's underlay device is up and has a carrier.
+func (n *Node) OnNetwork() bool {
+	link, err := n.NS.Link(topology.Underlay)
+	return err == nil && link.Up && link.LowerUp
+}
+
 // install starts flanneld for the first time and gives the node its pod.
 func (n *Node) install(ctx context.Context) (err error) {
 	if n.inside, err = process.Inside(n.NS); err != nil {

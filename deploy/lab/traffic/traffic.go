@@ -45,6 +45,7 @@ type Fate struct {
 	From, To string
 	Family   netstate.Family
 	Path     Path
+	Reached  bool       // the other node got it by flannel's path, whatever became of it then
 	Pong     bool       // the answer came back
 	Seen     []Sighting // in the order of capture
 }
@@ -306,6 +307,7 @@ func (t *trial) conclude() Fate {
 			t.fate.Path = p
 		}
 	}
+	t.fate.Reached = t.ends[Reached] || t.ends[Arrived]
 	t.fate.Pong = t.fate.Pong && t.ends[Arrived]
 	return t.fate
 }

@@ -53,15 +53,22 @@ func (i *interest) source(f netstate.Family) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// flannel reports whether the device is a flannel device, whatever its name.
+// flannel reports whether the device is a flannel device: one of vxlan whatever
+// its name, any other by its name.
 func (i *interest) flannel(l netstate.Link) bool {
+	return i.vtep(l) || l.Kind != kindVXLAN && slices.Contains(i.Tunnels, l.Name)
+}
+
+// vtep reports whether the device is one of flannel's vxlan backend, and so has
+// neighbors and FDB entries that matter.
+func (i *interest) vtep(l netstate.Link) bool {
 	return l.Kind == kindVXLAN && slices.Contains(i.VNIs, l.VXLAN.VNI)
 }
 
 // named reports whether the device matters by what it is, before any route or
 // address tells. Every vxlan device does: one with a wrong VNI is a finding.
 func (i *interest) named(l netstate.Link) bool {
-	return l.Kind == kindVXLAN || slices.Contains(i.Devices, l.Name)
+	return l.Kind == kindVXLAN || slices.Contains(i.Tunnels, l.Name) || slices.Contains(i.Devices, l.Name)
 }
 
 // coversPublicIP reports whether one of the peers' tunnel endpoints lies inside p.
@@ -73,18 +80,28 @@ func (i *interest) coversPublicIP(p netip.Prefix) bool {
 // keeps reports whether a route belongs into the picture: one that says
 // something about a subnet, or that may be flannel's own.
 func (i *interest) keeps(r netstate.Route, viaFlannel bool) bool {
-	if i.subnets.overlaps(r.Dst) {
+	if i.subnets.overlaps(r.Dst) || i.inNetwork(r.Dst) {
 		return true
 	}
 	dst := r.Dst.Addr()
 	return viaFlannel && r.Type == netstate.Unicast && !dst.IsMulticast() && !dst.IsLinkLocalUnicast()
 }
 
+// inNetwork reports whether p is a part of a pod network.
+func (i *interest) inNetwork(p netip.Prefix) bool {
+	return slices.ContainsFunc(i.Networks, func(n netip.Prefix) bool { return n.Bits() <= p.Bits() && n.Contains(p.Addr()) })
+}
+
 // flannelDevices returns the indexes of the flannel devices.
-func (i *interest) flannelDevices(links []netstate.Link) []int {
+func (i *interest) flannelDevices(links []netstate.Link) []int { return indexes(links, i.flannel) }
+
+// vteps returns the indexes of those of vxlan.
+func (i *interest) vteps(links []netstate.Link) []int { return indexes(links, i.vtep) }
+
+func indexes(links []netstate.Link, of func(netstate.Link) bool) []int {
 	var devices []int
 	for _, l := range links {
-		if i.flannel(l) {
+		if of(l) {
 			devices = append(devices, l.Index)
 		}
 	}

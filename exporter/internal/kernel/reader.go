@@ -160,7 +160,7 @@ func (r *reader) suspects(old *netstate.State, w *work, flannel []int) map[int]b
 // lookups that they can have changed. State.Touched says which subnets it concerns.
 func (r *reader) touch(old *netstate.State, w *work) (*netstate.State, error) {
 	fresh := *old
-	if err := r.reread(&fresh, w, r.in.flannelDevices(old.Links)); err != nil {
+	if err := r.reread(&fresh, w); err != nil {
 		return nil, err
 	}
 	changed := changedPrefixes(old, &fresh, w)
@@ -174,10 +174,11 @@ func (r *reader) touch(old *netstate.State, w *work) (*netstate.State, error) {
 
 // reread replaces the lists of s that the events of a touch named. They are
 // sorted apart: the other lists are published and may be read meanwhile.
-func (r *reader) reread(s *netstate.State, w *work, flannel []int) (err error) {
+func (r *reader) reread(s *netstate.State, w *work) (err error) {
 	var fresh netstate.State
+	vteps := r.in.vteps(s.Links)
 	if len(w.tables) > 0 {
-		if fresh.Routes, err = r.tables(w.tables, flannel); err != nil {
+		if fresh.Routes, err = r.tables(w.tables, r.in.flannelDevices(s.Links)); err != nil {
 			return err
 		}
 		for _, rt := range s.Routes {
@@ -187,12 +188,12 @@ func (r *reader) reread(s *netstate.State, w *work, flannel []int) (err error) {
 		}
 	}
 	if w.neighbors {
-		if fresh.Neighbors, err = r.neighbors(flannel); err != nil {
+		if fresh.Neighbors, err = r.neighbors(vteps); err != nil {
 			return err
 		}
 	}
 	if w.fdb {
-		if fresh.FDB, err = r.fdb(flannel); err != nil {
+		if fresh.FDB, err = r.fdb(vteps); err != nil {
 			return err
 		}
 	}
@@ -259,7 +260,7 @@ func (r *reader) fdb(devices []int) (all []netstate.FDBEntry, err error) {
 }
 
 // devices begins a picture: what the kernel's network lock guards, and the
-// neighbors and FDB entries of the flannel devices.
+// neighbors and FDB entries of the vxlan devices.
 func (r *reader) devices() (s *netstate.State, err error) {
 	start := time.Now()
 	if err := r.req.barrier(); err != nil {
@@ -277,16 +278,11 @@ func (r *reader) devices() (s *netstate.State, err error) {
 		return nil, err
 	}
 	s.Sort()
-	wanted := newScope(r.in, s, nil).devices
-	s.NetConf, err = r.req.netconf(func(d int) bool { return d == netstate.NetConfAll || wanted[d] })
-	if err != nil {
+	vteps := r.in.vteps(s.Links)
+	if s.Neighbors, err = r.neighbors(vteps); err != nil {
 		return nil, err
 	}
-	flannel := r.in.flannelDevices(s.Links)
-	if s.Neighbors, err = r.neighbors(flannel); err != nil {
-		return nil, err
-	}
-	s.FDB, err = r.fdb(flannel)
+	s.FDB, err = r.fdb(vteps)
 	return s, err
 }
 
@@ -341,8 +337,29 @@ func (r *reader) finish(s *netstate.State, ask []netstate.Query) (*netstate.Stat
 	}
 	s.Lookups = append(s.Lookups, answers...)
 	slices.SortFunc(s.Lookups, func(a, b netstate.Lookup) int { return a.Query.Compare(b.Query) })
+	if err := r.settings(s); err != nil {
+		return nil, err
+	}
 	s.At, s.Generation, s.Complete = time.Now(), r.in.Generation, true
 	return s, nil
+}
+
+// settings reads the device settings, unless a picture that is touched has
+// those that its lookups need: of all devices that packets come and go by.
+func (r *reader) settings(s *netstate.State) (err error) {
+	wanted := newScope(r.in, s, nil).devices
+	unknown := len(s.NetConf) == 0
+	for _, l := range s.Lookups {
+		if in := l.Query.IIF; in != 0 {
+			wanted[in] = true
+			_, known := s.NetConfOf(netstate.FamilyOf(l.Query.Dst), in)
+			unknown = unknown || !known
+		}
+	}
+	if unknown {
+		s.NetConf, err = r.req.netconf(func(d int) bool { return d == netstate.NetConfAll || wanted[d] })
+	}
+	return err
 }
 
 // learn notes the tables of answers that no rule names.

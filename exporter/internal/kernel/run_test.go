@@ -40,13 +40,14 @@ func TestWatch(t *testing.T) {
 		t.Errorf("with an interest: %s", summary(s))
 	}
 	in.Generation, in.Peers, in.PublicIPs = 2, in.Peers[:1], in.PublicIPs[:1]
+	in.Subnets = append(slices.Clone(ownSubnets), in.Peers...)
 	interests <- in
 	s := waitFor(2)
 	asked := map[netip.Addr]bool{}
 	for _, l := range s.Lookups {
 		asked[l.Query.Dst] = true
 	}
-	if len(asked) != 2 || s.Counters.Resyncs["leases"] != 2 {
+	if len(asked) != 4 || s.Counters.Resyncs["leases"] != 2 {
 		t.Errorf("with a smaller interest: lookups of %v, resyncs %v", asked, s.Counters.Resyncs)
 	}
 	cancel()

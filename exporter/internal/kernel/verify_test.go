@@ -102,6 +102,7 @@ func TestQueries(t *testing.T) {
 		q("10.244.3.2", "", 0), q("10.244.3.2", "10.244.0.0", 0), q("10.244.3.2", "10.244.0.2", 7),
 		q("10.244.4.2", "", 0), q("10.244.4.2", "10.244.0.0", 0), // the fourth peer is not asked as forwarded
 		q("192.0.2.9", "", 0),
+		q("10.244.0.2", "", 0), // the node's own pods
 	}
 	slices.SortFunc(want, netstate.Query.Compare)
 	if got := in.queries(s); !slices.Equal(got, want) {
