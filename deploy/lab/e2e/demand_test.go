@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"routewatch/deploy/lab/flannel"
 	"routewatch/deploy/lab/shell"
 	"routewatch/shared/netstate"
 	"routewatch/shared/wire"
@@ -211,12 +212,10 @@ func (s *scenario) packet(args []string) error {
 	return err
 }
 
-// maxRounds is how often the advice may change: what is then missing is shown next.
-const maxRounds = 5
-
 // mend NODE: types what the exporter advises, as it is printed, until it knows
-// of no problem. flannel's pod is no pod here: where the advice deletes it, its
-// flanneld is restarted instead. With "by restart" only that is done.
+// of no problem; what is then missing is shown next. flannel's pod is no pod
+// here: where the advice deletes it, its flanneld is restarted instead. With
+// "by restart" only that is done.
 func (s *scenario) mend(args []string) error {
 	n, err := s.nodeOf(args[0])
 	if err != nil {
@@ -224,54 +223,30 @@ func (s *scenario) mend(args []string) error {
 	}
 	s.began = time.Now()
 	var typed []string
-	for range maxRounds {
-		status, err := n.Status(s.ctx)
-		if err != nil {
-			return err
-		}
-		if status.ProblemsTotal == 0 && len(status.NodeProblems) == 0 {
-			break
-		}
-		advice := adviceOf(status, len(args) > 1)
-		if len(advice) == 0 {
-			return fmt.Errorf("there is no advice that could be typed: %s", briefly(status))
-		}
-		for _, command := range advice {
-			typed = append(typed, command)
-			if err := s.enter(args[0], command); err != nil {
-				return err
-			}
-		}
-		if _, err := s.awaitShort(func() bool {
-			now, err := n.Status(s.ctx)
-			return err == nil && !slices.Equal(adviceOf(now, len(args) > 1), advice)
-		}); err != nil {
-			return fmt.Errorf("typed %q, and nothing changed", advice)
-		}
-	}
 	took, err := s.await(func() (bool, string, error) {
 		status, err := n.Status(s.ctx)
-		return status.ProblemsTotal == 0 && !troubled(opinion{status: status}), briefly(status), err
+		if err != nil || status.ProblemsTotal == 0 && !troubled(opinion{status: status}) {
+			return true, "", err
+		}
+		for _, command := range adviceOf(status, len(args) > 1) {
+			if slices.Contains(typed, command) {
+				continue
+			}
+			typed = append(typed, command)
+			if err := s.enter(n, command); err != nil {
+				return false, "", err
+			}
+		}
+		return false, fmt.Sprintf("typed %q; %s", typed, briefly(status)), nil
 	})
 	if err != nil {
-		return fmt.Errorf("typed %q: %w", typed, err)
+		return err
 	}
 	s.done = []string{fmt.Sprintf("mended with %q", typed)}
 	if len(typed) > 2 {
 		s.done = []string{fmt.Sprintf("mended with %q and %d more", typed[0], len(typed)-1)}
 	}
-	return s.conclude(took, n.Name+" healthy")
-}
-
-func (s *scenario) awaitShort(ok func() bool) (time.Duration, error) {
-	start := time.Now()
-	for !ok() {
-		if time.Since(start) > 15*time.Second {
-			return 0, fmt.Errorf("not within 15 s")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	return time.Since(start), nil
+	return s.conclude(took, n.Name+" has no problem")
 }
 
 // restartAdvice begins the advice that restarts flannel.
@@ -309,11 +284,7 @@ func adviceOf(status wire.NodeStatus, onlyRestart bool) []string {
 	return commands
 }
 
-func (s *scenario) enter(node, command string) error {
-	n, err := s.nodeOf(node)
-	if err != nil {
-		return err
-	}
+func (s *scenario) enter(n *flannel.Node, command string) error {
 	if isRestart(command) {
 		n.StopFlannel()
 		return n.StartFlannel(s.ctx)
