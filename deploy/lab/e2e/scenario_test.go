@@ -124,7 +124,7 @@ var familiesOf = map[string][]netstate.Family{
 
 // lab starts the cluster and demands that it is healthy and true.
 func (s *scenario) lab(args []string) error {
-	o, err := parseOptions(args, "nodes", "backend", "families", "source", "prefix", "netconf", "flannel", "exporter")
+	o, err := parseOptions(args, "nodes", "backend", "families", "source", "prefix", "netconf", "flannel", "exporter", "pods", "more")
 	if err != nil {
 		return err
 	}
@@ -136,6 +136,7 @@ func (s *scenario) lab(args []string) error {
 	opts := flannel.Options{
 		Backend: backend, Families: families, Prefix: lease.Prefix(o["prefix"]), NetConf: o["netconf"] != "",
 		Exporter: filepath.Join(programs, "routewatch-exporter"), FlannelFlags: strings.Fields(o["flannel"]),
+		RoutedPods: o["pods"] == "routed", MoreNetConf: o["more"],
 		ExporterFlags: append([]string{"--grace", "3s"}, strings.Fields(o["exporter"])...),
 	}
 	if n := o["nodes"]; n != "" {
@@ -213,6 +214,9 @@ func (s *scenario) step(took time.Duration, verdict, packets string) {
 // words are the logs of the cluster, for a failure.
 func (s *scenario) words() string {
 	var b strings.Builder
+	if s.cluster == nil {
+		return ""
+	}
 	for _, n := range s.cluster.Nodes() {
 		fmt.Fprintf(&b, "flanneld of %s:\n%s\nexporter of %s:\n%s\n", n.Name, n.FlannelLog(), n.Name, n.ExporterLog())
 	}

@@ -47,6 +47,11 @@ type Options struct {
 	Etcd    *cluster.Etcd
 	// FlannelFlags and ExporterFlags are added to those that the lab gives.
 	FlannelFlags, ExporterFlags []string
+	// RoutedPods: the pods are not behind cni0, but have a route each, as with
+	// canal. IPv4 only.
+	RoutedPods bool
+	// MoreNetConf are more members of net-conf.json, as ', "X": "y"'.
+	MoreNetConf string
 	// NetConf: the exporters read flannel's net-conf.json too.
 	NetConf bool
 	// Exporter is the path of routewatch-exporter.
@@ -130,7 +135,7 @@ func (c *Cluster) netConf() string {
 	if c.serves(netstate.IPv6) {
 		conf = append(conf, `"EnableIPv6": true`, `"IPv6Network": "fd00:10:244::/48"`)
 	}
-	return "{" + strings.Join(conf, ", ") + "}\n"
+	return "{" + strings.Join(conf, ", ") + c.opts.MoreNetConf + "}\n"
 }
 
 func (c *Cluster) serves(f netstate.Family) bool { return slices.Contains(c.opts.Families, f) }

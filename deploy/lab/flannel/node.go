@@ -95,6 +95,9 @@ func (n *Node) install(ctx context.Context) (err error) {
 	for _, s := range env.subnets {
 		n.Pods[netstate.FamilyOf(s.Addr())] = s.Addr().Next().Next()
 	}
+	if n.cluster.opts.RoutedPods {
+		return n.AddRoutedPod(env.subnets[0], env.mtu)
+	}
 	return n.AddPod(env.subnets, env.mtu)
 }
 

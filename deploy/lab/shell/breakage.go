@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"routewatch/deploy/lab/netns"
 	"routewatch/shared/mend"
 	"routewatch/shared/netstate"
@@ -60,7 +62,7 @@ func breakage(ns *netns.NS, words []string) (done bool, err error) {
 	case len(words) > 3 && matches(words[:3], []string{"ip", "route", "add"}):
 		return true, addRoute(ns, words)
 	case len(words) > 3 && matches(words[:2], []string{"ip", "rule"}):
-		return rule(ns, words[2], words[3:])
+		return true, rule(ns, words[2], words[3:])
 	}
 	return false, nil
 }
@@ -142,30 +144,51 @@ func nextHop(ns *netns.NS, words []string) error {
 	})
 }
 
-// rule is ip rule add|del to PREFIX lookup TABLE pref N with a number for the
-// table; one that looks up main is for routewatch's own words.
-func rule(ns *netns.NS, verb string, words []string) (done bool, err error) {
-	if !matches(words, strings.Fields("to * lookup * pref *")) || words[3] == "main" && verb == "add" {
-		return false, nil
+// rule is ip rule add|del [from all] [to PREFIX] [fwmark MARK] lookup TABLE|unreachable pref N,
+// of IPv4 unless a prefix says otherwise.
+func rule(ns *netns.NS, verb string, words []string) error {
+	r := netstate.Rule{Family: netstate.IPv4}
+	for len(words) > 1 {
+		var err error
+		var n uint64
+		name, value := words[0], words[1]
+		switch name {
+		case "unreachable":
+			r.Action, words = unix.FR_ACT_UNREACHABLE, words[1:]
+			continue
+		case "from":
+		case "to":
+			r.Dst, err = netip.ParsePrefix(value)
+			r.Family = netstate.FamilyOf(r.Dst.Addr())
+		case "fwmark":
+			n, err = strconv.ParseUint(value, 0, 32)
+			r.Mark = uint32(n)
+		case "lookup":
+			r.Table, err = tableOf(value)
+		case "pref":
+			n, err = strconv.ParseUint(value, 10, 32)
+			r.Priority = uint32(n)
+		default:
+			err = fmt.Errorf("%q: not known to the lab", name)
+		}
+		if err != nil {
+			return err
+		}
+		words = words[2:]
 	}
-	dst, err := netip.ParsePrefix(words[1])
-	if err != nil {
-		return true, err
+	if verb == "del" {
+		return ns.RuleDel(r)
 	}
-	table, err := strconv.ParseUint(words[3], 10, 32)
-	if err != nil {
-		return true, err
+	return ns.RuleAdd(r)
+}
+
+func tableOf(name string) (uint32, error) {
+	switch name {
+	case "main":
+		return netstate.TableMain, nil
+	case "default":
+		return netstate.TableDefault, nil
 	}
-	pref, err := strconv.ParseUint(words[5], 10, 32)
-	if err != nil {
-		return true, err
-	}
-	r := netstate.Rule{Family: netstate.FamilyOf(dst.Addr()), Dst: dst, Table: uint32(table), Priority: uint32(pref)}
-	switch verb {
-	case "add":
-		return true, ns.RuleAdd(r)
-	case "del":
-		return true, ns.RuleDel(r)
-	}
-	return false, nil
+	n, err := strconv.ParseUint(name, 10, 32)
+	return uint32(n), err
 }

@@ -63,6 +63,48 @@ func (n *Node) AddPod(subnets []netip.Prefix, mtu int) error {
 	return nil
 }
 
+// Calico's own values (felix): every workload's device has one MAC, and the
+// pod's default route goes via an address that nobody has.
+var (
+	caliMAC     = netstate.MAC{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}
+	caliGateway = netip.MustParseAddr("169.254.1.1")
+)
+
+const cali = "cali1"
+
+// AddRoutedPod does what canal's calico does for a node's first pod, IPv4 only:
+// there is no bridge, but a device and a route for each pod. It has the third
+// address of the subnet here as well.
+func (n *Node) AddRoutedPod(subnet netip.Prefix, mtu int) error {
+	addr := subnet.Addr().Next().Next()
+	if err := n.NS.AddVeth(cali, n.Pod, eth); err != nil {
+		return err
+	}
+	err := errors.Join(
+		n.NS.SetMAC(cali, caliMAC), n.NS.SetMTU(cali, mtu), n.Pod.SetMTU(eth, mtu), n.NS.SetUp(cali),
+		bringUp(n.Pod, eth, []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}),
+	)
+	if err != nil {
+		return err
+	}
+	outside, err := n.NS.LinkIndex(cali)
+	if err != nil {
+		return err
+	}
+	inside, err := n.Pod.LinkIndex(eth)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		n.NS.RouteAdd(netstate.Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Device: outside}),
+		// Where calico has the node answer for it by proxy ARP.
+		n.Pod.NeighReplace(netstate.Neighbor{IP: caliGateway, Device: inside, MAC: caliMAC}),
+		n.Pod.RouteAdd(netstate.Route{
+			Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Gateway: caliGateway, Device: inside, OnLink: true,
+		}),
+	)
+}
+
 func bringUp(ns *netns.NS, device string, addrs []netip.Prefix) error {
 	for _, a := range addrs {
 		if err := ns.AddAddr(device, a); err != nil {
