@@ -84,6 +84,9 @@ func causeOf(c verdict.Cause, device string, actor *wire.Actor) cause {
 }
 
 func (g *groups) add(i *wire.Incident) {
+	if i.Joined.IsZero() { // after a restart
+		i.Joined = i.Start
+	}
 	g.byID[i.ID] = i
 	k := causeOf(i.Cause, i.Device, i.Actor)
 	g.byCause[k] = append(g.byCause[k], i)
