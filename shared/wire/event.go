@@ -99,3 +99,12 @@ func (c Change) Text() string {
 	}
 	return text
 }
+
+// Normal returns the event with lists that are [] and not null in JSON.
+func (e Event) Normal() Event {
+	if e.Incident != nil {
+		i := e.Incident.normal()
+		e.Incident = &i
+	}
+	return e
+}
