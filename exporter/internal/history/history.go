@@ -166,9 +166,9 @@ func (s *Store) failed(err error, now time.Time) []wire.Event {
 
 const failing = "the history is not written: "
 
-// Run writes every event of the log that is not in the file yet, until ctx
-// ends, which is no error.
-func (s *Store) Run(ctx context.Context, log *eventlog.Log, latest func() *wire.Snapshot) error {
+// Run writes every event of the log that is not in the file yet, until ctx ends,
+// and then those that are left.
+func (s *Store) Run(ctx context.Context, log *eventlog.Log, latest func() *wire.Snapshot) {
 	defer func() {
 		if s.file != nil {
 			_ = s.file.Close()
@@ -198,7 +198,7 @@ func (s *Store) Run(ctx context.Context, log *eventlog.Log, latest func() *wire.
 		case <-wait:
 		case <-ctx.Done():
 			s.finish(log, cursor, latest())
-			return nil
+			return
 		}
 	}
 }

@@ -32,10 +32,10 @@ func event(id uint64, t verdict.EventType, n int) wire.Event {
 	return wire.Event{ID: id, Time: noon.Add(time.Duration(id) * time.Second), Type: t, Message: "a \"b\"\nc {\"crc\":\"00000000\",\"record\":{}}", Incident: incident(n)}
 }
 
-// sample is a file with five events, and the line that each record has.
+// sample is a file with three events, and the line that each record has.
 func sample() (file []byte, ids []uint64) {
 	file = encode(record{Header: &header{version}})
-	for id := uint64(1); id <= 5; id++ {
+	for id := uint64(1); id <= 3; id++ {
 		e := event(id, verdict.IncidentOpened, int(id))
 		file = append(file, encode(record{Event: &e})...)
 		ids = append(ids, id)
@@ -94,6 +94,10 @@ func TestParse_CutOffAtEachByte(t *testing.T) {
 // were, and it is said where.
 func TestParse_EachBitFlipped(t *testing.T) {
 	b, want := sample()
+	original := map[string]bool{}
+	for line := range bytes.Lines(b) {
+		original[string(line)] = true
+	}
 	for i := range b {
 		line := bytes.Count(b[:i], []byte("\n")) + 1
 		for bit := range 8 {
@@ -105,8 +109,8 @@ func TestParse_EachBitFlipped(t *testing.T) {
 				t.Fatalf("byte %d, bit %d: events %v", i, bit, idsOf(p))
 			}
 			for _, r := range p.records {
-				if r.Event != nil && !cmp.Equal(*r.Event, event(r.Event.ID, verdict.IncidentOpened, int(r.Event.ID)), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })) {
-					t.Fatalf("byte %d, bit %d: event %d is not as it was: %+v", i, bit, r.Event.ID, r.Event)
+				if !original[string(encode(r))] {
+					t.Fatalf("byte %d, bit %d: a record is not as it was: %+v", i, bit, r)
 				}
 			}
 			if len(lost) == 1 && (len(p.damaged) != 1 || p.damaged[0].line != line) && p.torn == 0 {
@@ -176,7 +180,7 @@ func TestOpen_SaysWhere(t *testing.T) {
 	lines := bytes.SplitAfter(b, []byte("\n"))
 	lines[2][40] ^= 4
 	path := filepath.Join(t.TempDir(), "history")
-	if err := os.WriteFile(path, append(bytes.Join(lines[:6], nil), `{"crc":"0`...), 0o600); err != nil {
+	if err := os.WriteFile(path, append(bytes.Join(lines[:4], nil), `{"crc":"0`...), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var log strings.Builder
