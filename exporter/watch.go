@@ -43,6 +43,7 @@ func watch(ctx context.Context, cfg config) error {
 		MetricsPath: cfg.web.metricsPath,
 		Events:      mem.events,
 		History:     mem.status,
+		Explain:     explainer(cfg, eng),
 		Stop:        ctx.Done(),
 	})
 	handler = bounded(handler, cfg.web.pprof)

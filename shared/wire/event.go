@@ -103,7 +103,7 @@ func (c Change) Text() string {
 // Normal returns the event with lists that are [] and not null in JSON.
 func (e Event) Normal() Event {
 	if e.Incident != nil {
-		i := e.Incident.normal()
+		i := e.Incident.Normal()
 		e.Incident = &i
 	}
 	return e

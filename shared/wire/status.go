@@ -81,8 +81,8 @@ func (s Summary) normal() Summary {
 	return s
 }
 
-// normal returns the incident with lists that are [] and not null in JSON.
-func (i Incident) normal() Incident {
+// Normal returns the incident with lists that are [] and not null in JSON.
+func (i Incident) Normal() Incident {
 	i.Subnets, i.Around = list(i.Subnets), list(i.Around)
 	return i
 }
@@ -90,7 +90,7 @@ func (i Incident) normal() Incident {
 func normalIncidents(incidents []Incident) []Incident {
 	out := make([]Incident, len(incidents))
 	for i, in := range incidents {
-		out[i] = in.normal()
+		out[i] = in.Normal()
 	}
 	return out
 }

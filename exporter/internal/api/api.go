@@ -45,13 +45,14 @@ func Handler(cfg Config) http.Handler {
 	h := handler{Config: cfg, streams: make(chan struct{}, maxStreams)}
 	mux := http.NewServeMux()
 	for path, f := range map[string]http.HandlerFunc{
-		cfg.MetricsPath:  cfg.Metrics.ServeHTTP,
-		"/api/v1/status": h.status,
-		"/api/v1/leases": h.leases,
-		"/api/v1/events": h.events,
-		"/-/healthy":     h.healthy,
-		"/-/ready":       h.ready,
-		"/{$}":           h.index,
+		cfg.MetricsPath:   cfg.Metrics.ServeHTTP,
+		"/api/v1/status":  h.status,
+		"/api/v1/leases":  h.leases,
+		"/api/v1/events":  h.events,
+		"/api/v1/explain": h.explain,
+		"/-/healthy":      h.healthy,
+		"/-/ready":        h.ready,
+		"/{$}":            h.index,
 	} {
 		mux.HandleFunc(path, readOnly(f))
 	}
