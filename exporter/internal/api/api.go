@@ -44,20 +44,25 @@ type handler struct {
 func Handler(cfg Config) http.Handler {
 	h := handler{Config: cfg, streams: make(chan struct{}, maxStreams)}
 	mux := http.NewServeMux()
-	for path, f := range map[string]http.HandlerFunc{
-		cfg.MetricsPath:   cfg.Metrics.ServeHTTP,
-		"/api/v1/status":  h.status,
-		"/api/v1/leases":  h.leases,
-		"/api/v1/events":  h.events,
-		"/api/v1/explain": h.explain,
-		"/-/healthy":      h.healthy,
-		"/-/ready":        h.ready,
-		"/{$}":            h.index,
-	} {
+	for path, f := range h.routes() {
 		mux.HandleFunc(path, readOnly(f))
 	}
 	mux.HandleFunc("/", notFound)
 	return headers(mux)
+}
+
+func (h handler) routes() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		h.MetricsPath:          h.Metrics.ServeHTTP,
+		"/api/v1/status":       h.status,
+		"/api/v1/leases":       h.leases,
+		"/api/v1/events":       h.events,
+		"/api/v1/explain":      h.explain,
+		"/api/v1/openapi.json": h.openapi,
+		"/-/healthy":           h.healthy,
+		"/-/ready":             h.ready,
+		"/{$}":                 h.index,
+	}
 }
 
 // headers sets what holds for every answer: it is true only now, and a browser

@@ -54,6 +54,9 @@ func newServer(s *wire.Snapshot) *server {
 func (s *server) do(method, target string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, httptest.NewRequest(method, target, nil))
+	if method == "GET" {
+		conforms(target, w)
+	}
 	return w
 }
 
@@ -326,7 +329,7 @@ func TestIndex(t *testing.T) {
 		if w.Code != 200 || !strings.Contains(w.Body.String(), tt.want) {
 			t.Errorf("got %d %s, want 200 and %s", w.Code, w.Body, tt.want)
 		}
-		for _, link := range []string{"/api/v1/status", "/api/v1/leases", "/metrics", "/-/healthy", "/-/ready"} {
+		for _, link := range []string{"/api/v1/status", "/api/v1/leases", "/api/v1/events", "/api/v1/explain?address=10.244.1.1", "/api/v1/openapi.json", "/metrics", "/-/healthy", "/-/ready"} {
 			if !strings.Contains(w.Body.String(), `href="`+link+`"`) {
 				t.Errorf("there is no link to %s", link)
 			}

@@ -120,9 +120,8 @@ func (c *client) read() []string {
 		case line := <-c.lines:
 			if data, ok := strings.CutPrefix(line, "data: "); ok {
 				var e wire.Event
-				if err := json.Unmarshal([]byte(data), &e); err != nil {
-					panic(err)
-				}
+				must(json.Unmarshal([]byte(data), &e))
+				must(validate("#/components/schemas/Event", []byte(data)))
 				line = "data " + string(e.Type)
 			}
 			if line != "" {
