@@ -19,12 +19,17 @@ type interest struct {
 	expect.Interest
 	subnets   prefixSet
 	own       []netip.Prefix // subnets that are not a peer's
+	peers     prefixSet
+	networks  prefixSet
 	publicIPs []netip.Addr   // sorted
 	inputs    []netip.Prefix // the peers that forwarded traffic is looked up for
 }
 
 func newInterest(in expect.Interest) *interest {
-	i := &interest{Interest: in, subnets: newPrefixSet(in.Subnets), publicIPs: slices.Clone(in.PublicIPs)}
+	i := &interest{
+		Interest: in, subnets: newPrefixSet(in.Subnets), peers: newPrefixSet(in.Peers), networks: newPrefixSet(in.Networks),
+		publicIPs: slices.Clone(in.PublicIPs),
+	}
 	slices.SortFunc(i.publicIPs, netip.Addr.Compare)
 	peers := slices.Clone(in.Peers)
 	slices.SortFunc(peers, netip.Prefix.Compare)
@@ -55,13 +60,16 @@ func (i *interest) source(f netstate.Family) (netip.Addr, bool) {
 
 // flannel reports whether the device is a flannel device, whatever its name.
 func (i *interest) flannel(l netstate.Link) bool {
-	return l.Kind == kindVXLAN && slices.Contains(i.VNIs, l.VXLAN.VNI)
+	if l.Kind == kindVXLAN {
+		return slices.Contains(i.VNIs, l.VXLAN.VNI)
+	}
+	return slices.Contains(i.Tunnels, l.Name)
 }
 
 // named reports whether the device matters by what it is, before any route or
 // address tells. Every vxlan device does: one with a wrong VNI is a finding.
 func (i *interest) named(l netstate.Link) bool {
-	return l.Kind == kindVXLAN || slices.Contains(i.Devices, l.Name)
+	return l.Kind == kindVXLAN || slices.Contains(i.Devices, l.Name) || slices.Contains(i.Tunnels, l.Name)
 }
 
 // coversPublicIP reports whether one of the peers' tunnel endpoints lies inside p.
@@ -71,13 +79,26 @@ func (i *interest) coversPublicIP(p netip.Prefix) bool {
 }
 
 // keeps reports whether a route belongs into the picture: one that says
-// something about a subnet, or that may be flannel's own.
+// something about a subnet, or that may be flannel's own. Those to the node's
+// own pods do not: see podRoute.
 func (i *interest) keeps(r netstate.Route, viaFlannel bool) bool {
-	if i.subnets.overlaps(r.Dst) {
+	switch {
+	case i.subnets.overlaps(r.Dst):
+		return !i.podRoute(r, viaFlannel)
+	case expect.MayBeDirect(r) && i.networks.overlaps(r.Dst):
 		return true
 	}
 	dst := r.Dst.Addr()
 	return viaFlannel && r.Type == netstate.Unicast && !dst.IsMulticast() && !dst.IsLinkLocalUnicast()
+}
+
+// podRoute reports whether a route leads to pods of this node, as those do that
+// a CNI plugin without a bridge sets for each: they are many, come and go, and
+// say nothing of a lease.
+func (i *interest) podRoute(r netstate.Route, viaFlannel bool) bool {
+	return r.Type == netstate.Unicast && !r.Gateway.IsValid() && !r.Multipath && r.NextHopID == 0 && !viaFlannel &&
+		slices.ContainsFunc(i.own, func(own netip.Prefix) bool { return own.Bits() < r.Dst.Bits() && own.Contains(r.Dst.Addr()) }) &&
+		!i.peers.overlaps(r.Dst)
 }
 
 // flannelDevices returns the indexes of the flannel devices.
