@@ -102,10 +102,18 @@ func (i *interest) podRoute(r netstate.Route, viaFlannel bool) bool {
 }
 
 // flannelDevices returns the indexes of the flannel devices.
-func (i *interest) flannelDevices(links []netstate.Link) []int {
+func (i *interest) flannelDevices(links []netstate.Link) []int { return indexes(links, i.flannel) }
+
+// vxlanDevices returns the indexes of those flannel devices that have neighbors
+// and FDB entries for the leases.
+func (i *interest) vxlanDevices(links []netstate.Link) []int { return indexes(links, i.vxlan) }
+
+func (i *interest) vxlan(l netstate.Link) bool { return l.Kind == kindVXLAN && i.flannel(l) }
+
+func indexes(links []netstate.Link, of func(netstate.Link) bool) []int {
 	var devices []int
 	for _, l := range links {
-		if i.flannel(l) {
+		if of(l) {
 			devices = append(devices, l.Index)
 		}
 	}

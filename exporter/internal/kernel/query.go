@@ -37,22 +37,3 @@ func (i *interest) queries(s *netstate.State) []netstate.Query {
 	slices.SortFunc(all, netstate.Query.Compare)
 	return slices.Compact(all)
 }
-
-// podSource returns a pod's address of the node's own subnet and the bridge that
-// its packets come in from: a device of Interest.Devices that is up and holds
-// an address of that subnet. Without one there is no forwarded traffic to ask for.
-func (i *interest) podSource(s *netstate.State, f netstate.Family) (netip.Addr, int, bool) {
-	for _, subnet := range i.own {
-		if netstate.FamilyOf(subnet.Addr()) != f {
-			continue
-		}
-		for _, a := range s.Addrs {
-			l, _ := s.Link(a.Device)
-			// flannel's own device has an address of the subnet as well.
-			if subnet.Contains(a.Prefix.Addr()) && l.Up && l.Kind != kindVXLAN && slices.Contains(i.Devices, l.Name) {
-				return expect.PodAddress(subnet), l.Index, true
-			}
-		}
-	}
-	return netip.Addr{}, 0, false
-}
