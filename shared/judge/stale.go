@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"routewatch/shared/expect"
 	"routewatch/shared/lease"
 	"routewatch/shared/mend"
 	"routewatch/shared/netstate"
@@ -118,13 +119,8 @@ func (f *fold) flannelsForm(r netstate.Route, device int) bool {
 		return f.next.Backend != "vxlan" || r.Gateway == r.Dst.Addr()
 	}
 	network, ok := f.opts.Flannel.NetworkOf(r.Dst)
-	return ok && r.Dst != network && r.Protocol == protocolBoot && r.Table == netstate.TableMain &&
-		r.Gateway != r.Dst.Addr() && !f.view.isFlannel(r.Device) && f.opts.Flannel.GoesDirect(f.next.Backend)
+	return ok && r.Dst != network && expect.MayBeDirect(r) && !f.view.isFlannel(r.Device) && f.opts.Flannel.GoesDirect(f.next.Backend)
 }
-
-// protocolBoot marks the routes that a program made without saying who it is
-// (RTPROT_BOOT), as flannel does.
-const protocolBoot = 3
 
 // explained is what the leases account for.
 type explained struct {
