@@ -186,10 +186,12 @@ func (n *Node) subnetEnv() (env subnetEnv, err error) {
 	return env, lines.Err()
 }
 
+// close ends everything. flanneld takes its time to end where its server is
+// gone, and nothing of it is worth that.
 func (n *Node) close() {
 	for _, p := range []*process.Process{n.exporter, n.flanneld} {
 		if p != nil {
-			p.Stop()
+			p.Kill()
 		}
 	}
 	for _, l := range []*process.Launcher{n.inside, n.outside} {

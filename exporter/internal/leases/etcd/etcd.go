@@ -23,6 +23,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 
 	"routewatch/exporter/internal/leases"
 	"routewatch/shared/expect"
@@ -137,7 +138,11 @@ func (s *Source) config() string  { return s.cfg.Prefix + "/config" }
 
 // list reads everything at one revision.
 func (s *Source) list(ctx context.Context, client *clientv3.Client) (content, int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	timeout := requestTimeout
+	if !connected(ctx, client) {
+		timeout = look // for etcd's client to say what is wrong
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	answer, err := client.Get(ctx, s.cfg.Prefix+"/", clientv3.WithPrefix())
 	if err != nil {
@@ -148,6 +153,22 @@ func (s *Source) list(ctx context.Context, client *clientv3.Client) (content, in
 		s.put(&c, string(kv.Key), kv.Value)
 	}
 	return c, answer.Header.Revision, nil
+}
+
+// connected waits until a connection is made or refused.
+func connected(ctx context.Context, client *clientv3.Client) bool {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	conn := client.ActiveConnection()
+	conn.Connect()
+	for {
+		switch state := conn.GetState(); {
+		case state == connectivity.Ready:
+			return true
+		case state == connectivity.TransientFailure, !conn.WaitForStateChange(ctx, state):
+			return false
+		}
+	}
 }
 
 // put takes a key over, if it matters; a nil value removes it.
