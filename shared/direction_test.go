@@ -69,6 +69,11 @@ var (
 			forbids: foreign("k8s.io/client-go"),
 		},
 		{
+			name:    "only leases/etcd imports etcd's client",
+			applies: not(in("exporter/internal/leases/etcd")),
+			forbids: foreign("go.etcd.io/etcd"),
+		},
+		{
 			name:    "only metrics and the exporter's main package import client_golang",
 			applies: func(path string) bool { return path != module+"/exporter" && !in("exporter/internal/metrics")(path) },
 			forbids: foreign("github.com/prometheus/client_golang"),

@@ -79,7 +79,9 @@ func (f *fold) unexplained(ex explained, family netstate.Family) []wire.Stale {
 
 // unexplainedByVXLAN adds the neighbors and FDB entries of a flannel device
 // that no lease explains.
-func (f *fold) unexplainedByVXLAN(ex explained, family netstate.Family, link netstate.Link, add func(kind wire.StaleKind, object, del string)) {
+func (f *fold) unexplainedByVXLAN(
+	ex explained, family netstate.Family, link netstate.Link, add func(kind wire.StaleKind, object, del string),
+) {
 	for _, n := range f.state.Neighbors {
 		if n.Device != link.Index || !n.Permanent() || netstate.FamilyOf(n.IP) != family || ex.gateways[n.IP] {
 			continue

@@ -145,7 +145,7 @@ func (s *scenario) lab(args []string) error {
 		}
 	}
 	if o["source"] == "etcd" {
-		if s.server, err = cluster.StartEtcd(s.ctx); err != nil {
+		if s.server, err = cluster.StartEtcd(s.ctx, cluster.EtcdOptions{}); err != nil {
 			return err
 		}
 		opts.Etcd = s.server

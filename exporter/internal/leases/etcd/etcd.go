@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -114,9 +115,9 @@ func (s *Source) connect(ctx context.Context) (*clientv3.Client, error) {
 	cfg := clientv3.Config{
 		Endpoints: s.cfg.Endpoints, TLS: s.cfg.TLS, Username: s.cfg.Username, Context: ctx,
 		DialTimeout: requestTimeout, DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: requestTimeout,
-		// A firewall must not learn of etcd's retries from our log.
-		Logger:      zap.NewNop(),
-		DialOptions: []grpc.DialOption{grpc.WithUserAgent("routewatch-exporter")},
+		MaxUnaryRetries: 1, // see refusal
+		Logger:          zap.NewNop(),
+		DialOptions:     []grpc.DialOption{grpc.WithUserAgent("routewatch-exporter")},
 	}
 	if s.cfg.Password != nil {
 		var err error
@@ -138,12 +139,11 @@ func (s *Source) config() string  { return s.cfg.Prefix + "/config" }
 
 // list reads everything at one revision.
 func (s *Source) list(ctx context.Context, client *clientv3.Client) (content, int64, error) {
-	timeout := requestTimeout
-	if !connected(ctx, client) {
-		timeout = look // for etcd's client to say what is wrong
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
+	if !connected(ctx, client) {
+		return content{}, 0, refusal(ctx, client)
+	}
 	answer, err := client.Get(ctx, s.cfg.Prefix+"/", clientv3.WithPrefix())
 	if err != nil {
 		return content{}, 0, err
@@ -157,8 +157,6 @@ func (s *Source) list(ctx context.Context, client *clientv3.Client) (content, in
 
 // connected waits until a connection is made or refused.
 func connected(ctx context.Context, client *clientv3.Client) bool {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
 	conn := client.ActiveConnection()
 	conn.Connect()
 	for {
@@ -169,6 +167,16 @@ func connected(ctx context.Context, client *clientv3.Client) bool {
 			return false
 		}
 	}
+}
+
+// refusal is why there is no connection. etcd's client would try until the time
+// is over and then say only that; gRPC itself says why.
+func refusal(ctx context.Context, client *clientv3.Client) error {
+	_, err := etcdserverpb.NewKVClient(client.ActiveConnection()).Range(ctx, &etcdserverpb.RangeRequest{Key: []byte("x")})
+	if err == nil {
+		return errRelist // meanwhile there is one
+	}
+	return err
 }
 
 // put takes a key over, if it matters; a nil value removes it.

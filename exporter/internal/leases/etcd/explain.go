@@ -41,6 +41,9 @@ func (s *Source) advise(err error) string {
 		return "connection refused: it does not run, or listens elsewhere; see --etcd.endpoints"
 	case has("no such host"):
 		return "its name is not known: see --etcd.endpoints"
+	case s.cfg.TLS != nil && (has("broken pipe") || has("connection reset") || has("error reading server preface") || has("EOF")):
+		// With TLS 1.3 a server refuses a client only after the handshake.
+		return "it ends the connection: it may want another client certificate; see --etcd.certfile and --etcd.keyfile"
 	case has("error reading server preface"), has("malformed HTTP response"), has("EOF"):
 		return "it ends the connection: where it wants TLS, give its address as https://"
 	case has("no leader"):

@@ -43,7 +43,7 @@ func (s *Source) Watch(ctx context.Context, sets chan<- lease.Set) error {
 	defer ticker.Stop()
 	var out chan<- lease.Set // nil while there is nothing to send
 	for {
-		fresh := false
+		var fresh bool
 		select {
 		case <-ctx.Done():
 			return nil
