@@ -156,7 +156,7 @@ func (s *scenario) healthy(args []string) error {
 }
 
 func (s *scenario) isHealthy(names []string) (bool, string, error) {
-	members := s.members()
+	members := s.cluster.Members()
 	for _, n := range members {
 		if len(names) > 0 && !slices.Contains(names, n.Name) {
 			continue

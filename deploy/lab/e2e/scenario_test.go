@@ -89,6 +89,8 @@ type scenario struct {
 	watch   *traffic.Watch
 	watched map[string]bool
 
+	mu sync.Mutex // held while packets are sent, and while nodes are added to the watch
+
 	done  []string  // since the last verdict
 	began time.Time // the last thing that was done
 }

@@ -54,9 +54,6 @@ func (n *Node) PublicIPs() []netip.Addr {
 	}
 }
 
-// Member reports whether the node is in the cluster: it joined and did not leave.
-func (n *Node) Member() bool { return n.member }
-
 // OnNetwork reports whether the node's underlay device is up and has a carrier.
 func (n *Node) OnNetwork() bool {
 	link, err := n.NS.Link(topology.Underlay)
