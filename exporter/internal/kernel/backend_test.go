@@ -1,9 +1,10 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
-	"os"
 	"slices"
 	"testing"
 
@@ -24,7 +25,8 @@ type member struct {
 	*node
 	set  *lease.Set
 	conf expect.Config
-	tun  *os.File // flannel's device, if it has one
+	// remove removes flannel's device; nil if the backend has none of its own.
+	remove func() error
 }
 
 // newMember makes a node with what the backend's flannel needs for some leases.
@@ -47,11 +49,8 @@ func newMember(tb testing.TB, backend string) *member {
 		Source: "file", Self: own.Peer, Own: []lease.Lease{own}, Families: []netstate.Family{netstate.IPv4},
 		Leases: []lease.Lease{of(1), of(2), of(3)}, Complete: true, Generation: 1,
 	}
-	if name := m.device(); name != "ul0" { // whatever its kind: flannel's own is known by its name
-		var err error
-		m.tun, err = m.AddTUN(name)
-		netns.Must(tb, err)
-		tb.Cleanup(func() { _ = m.tun.Close() })
+	if name := m.device(); name != "ul0" {
+		m.remove = m.tunnel(tb, name)
 		netns.Must(tb, m.SetMTU(name, 1400))
 		netns.Must(tb, m.AddAddr(name, flannel4))
 		netns.Must(tb, m.SetUp(name))
@@ -59,6 +58,21 @@ func newMember(tb testing.TB, backend string) *member {
 	m.flannel(tb)
 	m.ask()
 	return m
+}
+
+// tunnel makes flannel's device, whatever its kind: it is known by its name. A
+// tun device is not everybody's to make; then it is half a cable.
+func (m *member) tunnel(tb testing.TB, name string) (remove func() error) {
+	tb.Helper()
+	tun, err := m.AddTUN(name)
+	if errors.Is(err, fs.ErrPermission) {
+		netns.Must(tb, m.AddVeth(name, m.other, name))
+		netns.Must(tb, m.other.SetUp(name))
+		return func() error { return m.DelLink(name) }
+	}
+	netns.Must(tb, err)
+	tb.Cleanup(func() { _ = tun.Close() })
+	return tun.Close // as when flannel's process ends
 }
 
 // ask makes the interest that of the leases.
@@ -174,8 +188,8 @@ func TestBackends(t *testing.T) {
 			name: "device deleted", hint: netstate.LinkDeleted, all: true,
 			want: map[string]verdict.State{"host-gw": verdict.Missing, "ipip": verdict.LinkDown, "udp": verdict.LinkDown},
 			change: func(t *testing.T, m *member) {
-				if m.tun != nil {
-					netns.Must(t, m.tun.Close()) // as when flannel's process ends
+				if m.remove != nil {
+					netns.Must(t, m.remove())
 					return
 				}
 				netns.Must(t, m.DelLink("ul0"))
@@ -186,7 +200,7 @@ func TestBackends(t *testing.T) {
 			want: map[string]verdict.State{"host-gw": verdict.Missing, "ipip": verdict.LinkDown, "udp": verdict.LinkDown},
 			change: func(t *testing.T, m *member) {
 				a := flannel4
-				if m.tun == nil {
+				if m.remove == nil {
 					a = netip.MustParsePrefix("192.0.2.1/24")
 				}
 				netns.Must(t, m.DelAddr(m.device(), a))
@@ -216,7 +230,7 @@ func TestBackends(t *testing.T) {
 				}
 				// And back again.
 				netns.Must(t, m.AddAddr("ul0", netip.MustParsePrefix("192.0.2.1/24")))
-				if m.tun != nil {
+				if m.remove != nil {
 					netns.Must(t, m.AddAddr(m.device(), flannel4))
 				}
 				netns.Must(t, m.SetUp(m.device()))
