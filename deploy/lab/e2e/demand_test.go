@@ -195,6 +195,24 @@ func (s *scenario) steady(args []string) error {
 	return s.conclude(d, "healthy all the time")
 }
 
+// calm DURATION: no node has a problem for so long, whether it is complete or not.
+func (s *scenario) calm(args []string) error {
+	d, err := time.ParseDuration(args[0])
+	if err != nil {
+		return err
+	}
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		for _, n := range s.cluster.Members() {
+			status, err := n.Status(s.ctx)
+			if err != nil || status.ProblemsTotal > 0 || troubled(opinion{status: status}) {
+				return fmt.Errorf("not calm any more: %s: %w", briefly(status), err)
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return s.conclude(d, "no problem all the time")
+}
+
 // packet FROM TO PATH: what becomes of an IPv4 packet.
 func (s *scenario) packet(args []string) error {
 	n, err := s.nodeOf(args[0])

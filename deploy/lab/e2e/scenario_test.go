@@ -44,7 +44,7 @@ func TestCluster_Scenarios(t *testing.T) {
 			// what is demanded
 			"expect": (*scenario).expect, "problem": (*scenario).problem, "stale": (*scenario).stale, "incomplete": (*scenario).incomplete,
 			"healthy": (*scenario).healthy, "packet": (*scenario).packet, "mend": (*scenario).mend, "steady": (*scenario).steady,
-			"show": (*scenario).show,
+			"calm": (*scenario).calm, "show": (*scenario).show,
 		}),
 	})
 }
