@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
 	"routewatch/deploy/lab/netns"
 	"routewatch/shared/expect"
 	"routewatch/shared/judge"
@@ -39,6 +41,7 @@ func newMember(tb testing.TB, backend string) *member {
 		return lease.Lease{
 			Peer: fmt.Sprint("node-", i), Family: netstate.IPv4, BackendType: published,
 			Subnet: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, i, 0}), 24), PublicIP: netip.AddrFrom4([4]byte{192, 0, 2, 10 + i}),
+			PublicKey: wgtypes.Key{i, 1}.String(), Port: 51820, // of wireguard only
 		}
 	}
 	own := of(0)
