@@ -1,9 +1,10 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
-	"os"
 	"slices"
 	"testing"
 
@@ -26,7 +27,8 @@ type member struct {
 	*node
 	set  *lease.Set
 	conf expect.Config
-	tun  *os.File // flannel's device, if it has one
+	// remove deletes flannel's device; nil if the backend has none.
+	remove func() error
 }
 
 // newMember makes a node with what the backend's flannel needs for some leases.
@@ -50,11 +52,8 @@ func newMember(tb testing.TB, backend string) *member {
 		Source: "file", Self: own.Peer, Own: []lease.Lease{own}, Families: []netstate.Family{netstate.IPv4},
 		Leases: []lease.Lease{of(1), of(2), of(3)}, Complete: true, Generation: 1,
 	}
-	if name := m.device(); name != "ul0" { // whatever its kind: flannel's own is known by its name
-		var err error
-		m.tun, err = m.AddTUN(name)
-		netns.Must(tb, err)
-		tb.Cleanup(func() { _ = m.tun.Close() })
+	if name := m.device(); name != "ul0" {
+		m.tunnel(tb, name)
 		netns.Must(tb, m.SetMTU(name, 1400))
 		netns.Must(tb, m.AddAddr(name, flannel4))
 		netns.Must(tb, m.SetUp(name))
@@ -62,6 +61,22 @@ func newMember(tb testing.TB, backend string) *member {
 	m.flannel(tb)
 	m.ask()
 	return m
+}
+
+// tunnel makes flannel's device, which is known by its name, whatever its kind.
+func (m *member) tunnel(tb testing.TB, name string) {
+	tb.Helper()
+	tun, err := m.AddTUN(name)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+		tb.Logf("%v: a veth device stands for it", err)
+		netns.Must(tb, m.AddVeth(name, m.other, name))
+		netns.Must(tb, m.other.SetUp(name))
+		m.remove = func() error { return m.DelLink(name) }
+		return
+	}
+	netns.Must(tb, err)
+	m.remove = tun.Close // as when flannel's process ends
+	tb.Cleanup(func() { _ = tun.Close() })
 }
 
 // ask makes the interest that of the leases.
@@ -177,8 +192,8 @@ func TestBackends(t *testing.T) {
 			name: "device deleted", hint: netstate.LinkDeleted, all: true,
 			want: map[string]verdict.State{"host-gw": verdict.Missing, "ipip": verdict.LinkDown, "udp": verdict.LinkDown},
 			change: func(t *testing.T, m *member) {
-				if m.tun != nil {
-					netns.Must(t, m.tun.Close()) // as when flannel's process ends
+				if m.remove != nil {
+					netns.Must(t, m.remove())
 					return
 				}
 				netns.Must(t, m.DelLink("ul0"))
@@ -189,7 +204,7 @@ func TestBackends(t *testing.T) {
 			want: map[string]verdict.State{"host-gw": verdict.Missing, "ipip": verdict.LinkDown, "udp": verdict.LinkDown},
 			change: func(t *testing.T, m *member) {
 				a := flannel4
-				if m.tun == nil {
+				if m.remove == nil {
 					a = netip.MustParsePrefix("192.0.2.1/24")
 				}
 				netns.Must(t, m.DelAddr(m.device(), a))
@@ -219,7 +234,7 @@ func TestBackends(t *testing.T) {
 				}
 				// And back again.
 				netns.Must(t, m.AddAddr("ul0", netip.MustParsePrefix("192.0.2.1/24")))
-				if m.tun != nil {
+				if m.remove != nil {
 					netns.Must(t, m.AddAddr(m.device(), flannel4))
 				}
 				netns.Must(t, m.SetUp(m.device()))

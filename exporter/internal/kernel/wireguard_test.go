@@ -213,12 +213,12 @@ func TestWireGuardProblems(t *testing.T) {
 		err  error
 		want string
 	}{
-		"no capability":      {kindWireGuard, unix.EPERM, "no_capability: the kernel tells the WireGuard peers of flannel-wg only to CAP_NET_ADMIN: "},
-		"gone":               {kindWireGuard, os.ErrNotExist, "cannot read the WireGuard peers of flannel-wg: file does not exist"},
-		"no socket":          {"tun", os.ErrNotExist, `flannel-wg is no WireGuard device of the kernel's (its kind is "tun"), and the socket`},
-		"forbidden socket":   {"tun", &os.SyscallError{Syscall: "connect", Err: unix.EACCES}, "cannot read the WireGuard peers of flannel-wg: connect: permission denied"},
-		"forbidden setns":    {kindWireGuard, &os.SyscallError{Syscall: "setns", Err: unix.EPERM}, "no_capability: "},
-		"anything unforseen": {kindWireGuard, errors.New("broken"), "cannot read the WireGuard peers of flannel-wg: broken"},
+		"no capability":    {kindWireGuard, unix.EPERM, "no_capability: the kernel tells the WireGuard peers of flannel-wg only to CAP_NET_ADMIN: "},
+		"gone":             {kindWireGuard, os.ErrNotExist, "cannot read the WireGuard peers of flannel-wg: file does not exist"},
+		"no socket":        {"tun", os.ErrNotExist, `flannel-wg is no WireGuard device of the kernel's (its kind is "tun"), and the socket`},
+		"forbidden socket": {"tun", &os.SyscallError{Syscall: "connect", Err: unix.EACCES}, "cannot read the WireGuard peers of flannel-wg: connect: permission denied"},
+		"forbidden setns":  {kindWireGuard, &os.SyscallError{Syscall: "setns", Err: unix.EPERM}, "no_capability: "},
+		"anything else":    {kindWireGuard, errors.New("broken"), "cannot read the WireGuard peers of flannel-wg: broken"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
