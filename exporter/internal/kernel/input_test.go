@@ -305,3 +305,17 @@ func TestKeeps(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// TestOwnAddressReturns: the node's own public IP is noticed on a device that
+// nothing else leads to. Its event was taken for another program's.
+func TestOwnAddressReturns(t *testing.T) {
+	m := newMember(t, "host-gw")
+	w := m.stepped(t, m.config())
+	own := netstate.Addr{Device: m.MustIndex(t, "ul0"), Prefix: netip.MustParsePrefix("192.0.2.1/24")}
+	has := func(s *netstate.State) bool { return slices.Contains(s.Addrs, own) }
+	netns.Must(t, m.DelAddr("ul0", own.Prefix))
+	w.until("the address is gone", func(s *netstate.State) bool { return !has(s) })
+	w.idle()
+	netns.Must(t, m.AddAddr("ul0", own.Prefix))
+	w.until("the address is back", has)
+}
