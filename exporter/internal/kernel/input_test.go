@@ -319,3 +319,24 @@ func TestOwnAddressReturns(t *testing.T) {
 	netns.Must(t, m.AddAddr("ul0", own.Prefix))
 	w.until("the address is back", func(s *netstate.State) bool { return slices.Contains(s.Addrs, own) })
 }
+
+// TestSettingsFollowRoutes: where a route tells which device pods are behind, its
+// settings come with it.
+func TestSettingsFollowRoutes(t *testing.T) {
+	m := newMember(t, "host-gw")
+	netns.Must(t, m.AddBridge("docker0"))
+	netns.Must(t, m.SetUp("docker0"))
+	docker0 := m.MustIndex(t, "docker0")
+	// The device matters already, so that the next route does not make all be read.
+	netns.Must(t, m.RouteAdd(netstate.Route{Dst: netip.MustParsePrefix("10.0.0.0/8"), Device: docker0}))
+	w := m.watch(t, m.config())
+	if _, ok := w.last.NetConfOf(netstate.IPv4, docker0); ok {
+		t.Error("the settings of docker0 are read without a reason")
+	}
+	netns.Must(t, m.RouteAdd(netstate.Route{Dst: ownSubnets[0], Device: docker0}))
+	s := w.until("packets from docker0", func(s *netstate.State) bool { _, device := asked(s); return device == "docker0" })
+	if _, ok := s.NetConfOf(netstate.IPv4, docker0); !ok {
+		t.Error("the settings of docker0 are not read")
+	}
+	w.inSync()
+}
