@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
 	"routewatch/deploy/lab/netns"
 	"routewatch/shared/expect"
 	"routewatch/shared/judge"
@@ -25,7 +27,7 @@ type member struct {
 	*node
 	set  *lease.Set
 	conf expect.Config
-	// remove removes flannel's device; nil if the backend has none of its own.
+	// remove deletes flannel's device; nil if the backend has none.
 	remove func() error
 }
 
@@ -41,6 +43,7 @@ func newMember(tb testing.TB, backend string) *member {
 		return lease.Lease{
 			Peer: fmt.Sprint("node-", i), Family: netstate.IPv4, BackendType: published,
 			Subnet: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, i, 0}), 24), PublicIP: netip.AddrFrom4([4]byte{192, 0, 2, 10 + i}),
+			PublicKey: wgtypes.Key{i, 1}.String(), Port: 51820, // of wireguard only
 		}
 	}
 	own := of(0)
@@ -50,7 +53,7 @@ func newMember(tb testing.TB, backend string) *member {
 		Leases: []lease.Lease{of(1), of(2), of(3)}, Complete: true, Generation: 1,
 	}
 	if name := m.device(); name != "ul0" {
-		m.remove = m.tunnel(tb, name)
+		m.tunnel(tb, name)
 		netns.Must(tb, m.SetMTU(name, 1400))
 		netns.Must(tb, m.AddAddr(name, flannel4))
 		netns.Must(tb, m.SetUp(name))
@@ -60,19 +63,20 @@ func newMember(tb testing.TB, backend string) *member {
 	return m
 }
 
-// tunnel makes flannel's device, whatever its kind: it is known by its name. A
-// tun device is not everybody's to make; then it is half a cable.
-func (m *member) tunnel(tb testing.TB, name string) (remove func() error) {
+// tunnel makes flannel's device, which is known by its name, whatever its kind.
+func (m *member) tunnel(tb testing.TB, name string) {
 	tb.Helper()
 	tun, err := m.AddTUN(name)
-	if errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+		tb.Logf("%v: a veth device stands for it", err)
 		netns.Must(tb, m.AddVeth(name, m.other, name))
 		netns.Must(tb, m.other.SetUp(name))
-		return func() error { return m.DelLink(name) }
+		m.remove = func() error { return m.DelLink(name) }
+		return
 	}
 	netns.Must(tb, err)
+	m.remove = tun.Close // as when flannel's process ends
 	tb.Cleanup(func() { _ = tun.Close() })
-	return tun.Close // as when flannel's process ends
 }
 
 // ask makes the interest that of the leases.

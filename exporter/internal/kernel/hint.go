@@ -141,7 +141,7 @@ func (e *events) addr(h header, body []byte, hint netstate.Hint) error {
 	}
 	e.seen.addrs[a] = now
 	// A router's advertisement renews the addresses every few seconds.
-	if before == now || !e.matters(a.Device) && !e.scope.in.subnets.covers(a.Prefix.Addr()) {
+	if before == now || !e.matters(a.Device) && !e.scope.in.tells(a.Prefix.Addr()) {
 		return nil
 	}
 	hint.Kind = either(now, netstate.AddrAdded, netstate.AddrDeleted)

@@ -305,3 +305,38 @@ func TestKeeps(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// TestOwnAddressReturns: the node's own public IP is noticed on a device that
+// nothing else leads to. Its event was taken for another program's.
+func TestOwnAddressReturns(t *testing.T) {
+	m := newMember(t, "host-gw")
+	w := m.stepped(t, m.config())
+	own := netstate.Addr{Device: m.MustIndex(t, "ul0"), Prefix: netip.MustParsePrefix("192.0.2.1/24")}
+	netns.Must(t, m.DelAddr("ul0", own.Prefix))
+	w.until("the address is gone", func(s *netstate.State) bool { return !slices.Contains(s.Addrs, own) })
+	w.idle()
+	own.Prefix = host(own.Prefix.Addr()) // as some clouds have it: no route comes with it
+	netns.Must(t, m.AddAddr("ul0", own.Prefix))
+	w.until("the address is back", func(s *netstate.State) bool { return slices.Contains(s.Addrs, own) })
+}
+
+// TestSettingsFollowRoutes: where a route tells which device pods are behind, its
+// settings come with it.
+func TestSettingsFollowRoutes(t *testing.T) {
+	m := newMember(t, "host-gw")
+	netns.Must(t, m.AddBridge("docker0"))
+	netns.Must(t, m.SetUp("docker0"))
+	docker0 := m.MustIndex(t, "docker0")
+	// The device matters already, so that the next route does not make all be read.
+	netns.Must(t, m.RouteAdd(netstate.Route{Dst: netip.MustParsePrefix("10.0.0.0/8"), Device: docker0}))
+	w := m.watch(t, m.config())
+	if _, ok := w.last.NetConfOf(netstate.IPv4, docker0); ok {
+		t.Error("the settings of docker0 are read without a reason")
+	}
+	netns.Must(t, m.RouteAdd(netstate.Route{Dst: ownSubnets[0], Device: docker0}))
+	s := w.until("packets from docker0", func(s *netstate.State) bool { _, device := asked(s); return device == "docker0" })
+	if _, ok := s.NetConfOf(netstate.IPv4, docker0); !ok {
+		t.Error("the settings of docker0 are not read")
+	}
+	w.inSync()
+}

@@ -72,6 +72,12 @@ func (i *interest) named(l netstate.Link) bool {
 	return l.Kind == kindVXLAN || slices.Contains(i.Devices, l.Name) || slices.Contains(i.Tunnels, l.Name)
 }
 
+// tells reports whether the device that has the address matters, whatever it is:
+// pods may be behind it, or routes without a tunnel leave by it.
+func (i *interest) tells(a netip.Addr) bool {
+	return i.subnets.covers(a) || slices.Contains(i.External, a)
+}
+
 // coversPublicIP reports whether one of the peers' tunnel endpoints lies inside p.
 func (i *interest) coversPublicIP(p netip.Prefix) bool {
 	n, _ := slices.BinarySearchFunc(i.publicIPs, p.Addr(), netip.Addr.Compare)

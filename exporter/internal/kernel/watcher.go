@@ -292,12 +292,9 @@ func (w *watcher) read(ctx context.Context, job *work) (s *netstate.State, cost 
 			return s, cost, nil
 		}
 		job.merge(late)
-		switch {
-		case !agreed:
+		if !agreed {
 			w.reader.learn(s)
 			job.needSweep(resyncDisagreement)
-		case late.empty(): // a device matters only now: its events went by unread
-			job.recheck = true
 		}
 	}
 }
