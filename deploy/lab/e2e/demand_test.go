@@ -278,10 +278,10 @@ func isRestart(command string) bool {
 // or the restart of flannel where nothing else is advised or only that is wanted.
 func adviceOf(status wire.NodeStatus, onlyRestart bool) []string {
 	var lists [][]wire.Advice
-	for _, p := range status.Problems {
+	for _, p := range status.NodeProblems { // first, as routewatch prints it
 		lists = append(lists, p.Advice)
 	}
-	for _, p := range status.NodeProblems {
+	for _, p := range status.Problems {
 		lists = append(lists, p.Advice)
 	}
 	var commands, restarts []string

@@ -102,7 +102,7 @@ func (i *interest) keeps(r netstate.Route, viaFlannel bool) bool {
 // a CNI plugin without a bridge sets for each: they are many, come and go, and
 // say nothing of a lease.
 func (i *interest) podRoute(r netstate.Route, viaFlannel bool) bool {
-	return r.Type == netstate.Unicast && !r.Gateway.IsValid() && !r.Multipath && r.NextHopID == 0 && !viaFlannel &&
+	return r.Type == netstate.Unicast && r.Dst.IsSingleIP() && !r.Gateway.IsValid() && !r.Multipath && r.NextHopID == 0 && !viaFlannel &&
 		slices.ContainsFunc(i.own, func(own netip.Prefix) bool { return own.Bits() < r.Dst.Bits() && own.Contains(r.Dst.Addr()) }) &&
 		!i.peers.overlaps(r.Dst)
 }
