@@ -53,11 +53,12 @@ test: ## vet, and all tests, those on a real kernel included
 
 parts: $(PARTS) ## build flannel and a Kubernetes control plane (once, into a cache; 10 minutes)
 
-# Here nothing is skipped: what is missing is a failure.
-e2e: parts ## test on a real Kubernetes control plane
+# Here nothing is skipped: what is missing is a failure. The soak takes five
+# minutes, or as long as ROUTEWATCH_SOAK says, with the seed of ROUTEWATCH_SEED.
+e2e: parts ## test on a real Kubernetes control plane and real flannel
 	go vet -tags e2e ./deploy/lab/...
 	ROUTEWATCH_REQUIRE_NETNS=1 ROUTEWATCH_PARTS="$$(echo $(PARTS) | tr ' ' :)" \
-		go test -tags e2e -count=1 -v -timeout 20m -run TestCluster_ $(TESTFLAGS) ./deploy/lab/e2e
+		go test -tags e2e -count=1 -v -timeout 60m -run TestCluster_ $(TESTFLAGS) ./deploy/lab/e2e
 
 lint: $(LINT) ## check the code with golangci-lint (built once into a cache)
 	$(LINT) run ./...

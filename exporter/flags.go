@@ -22,6 +22,13 @@ const (
 	flagLeasesFile       = "leases.file"
 	flagKubeconfig       = "kubeconfig"
 	flagAPIServer        = "kubernetes.api-server"
+	flagEtcdEndpoints    = "etcd.endpoints"
+	flagEtcdPrefix       = "etcd.prefix"
+	flagEtcdCA           = "etcd.cafile"
+	flagEtcdCert         = "etcd.certfile"
+	flagEtcdKey          = "etcd.keyfile"
+	flagEtcdUser         = "etcd.username"
+	flagEtcdPassword     = "etcd.password-file"
 	flagNetConf          = "flannel.net-conf"
 	flagAnnotationPrefix = "flannel.annotation-prefix"
 	flagBackend          = "flannel.backend"
@@ -52,7 +59,7 @@ func env(flag string) []string {
 }
 
 func flags() []cli.Flag {
-	return slices.Concat(nodeFlags(), flannelFlags(), []cli.Flag{
+	return slices.Concat(nodeFlags(), etcdFlags(), flannelFlags(), []cli.Flag{
 		&cli.DurationFlag{Name: flagGrace, EnvVars: env(flagGrace), Value: time.Minute,
 			Usage: "how long flannel may take to program a new lease, and an object may stay after its lease is gone"},
 		&cli.DurationFlag{Name: flagAuditInterval, EnvVars: env(flagAuditInterval), Value: 30 * time.Second,
@@ -89,7 +96,8 @@ func nodeFlags() []cli.Flag {
 		&cli.StringFlag{Name: flagNodeName, EnvVars: append(env(flagNodeName), "NODE_NAME"),
 			Usage: "`NAME` of this node in Kubernetes", DefaultText: "the host name in lower case"},
 		&cli.StringFlag{Name: flagLeases, EnvVars: env(flagLeases), Value: "auto",
-			Usage: "where the leases come from: auto, kubernetes or file; auto is file if --leases.file is given, else kubernetes"},
+			Usage: "where the leases come from: auto, kubernetes, etcd or file; " +
+				"auto is file if --leases.file is given, etcd if --etcd.endpoints is, else kubernetes"},
 		&cli.PathFlag{Name: flagLeasesFile, EnvVars: env(flagLeasesFile),
 			Usage: "`FILE` with what \"kubectl get nodes -o json\" (or yaml) prints; it is read again when it changes"},
 		&cli.PathFlag{Name: flagKubeconfig, EnvVars: env(flagKubeconfig),
@@ -98,6 +106,22 @@ func nodeFlags() []cli.Flag {
 			Usage: "`URL` of the API server, e.g. https://10.0.0.1:6443", DefaultText: "that of the kubeconfig or of the pod"},
 		&cli.PathFlag{Name: flagNetNS, EnvVars: env(flagNetNS),
 			Usage: "`PATH` of another network namespace to watch, e.g. /var/run/netns/NAME; HTTP stays in this one"},
+	}
+}
+
+func etcdFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: flagEtcdEndpoints, EnvVars: env(flagEtcdEndpoints),
+			Usage: "`URL` of an etcd that flannel keeps its leases in, e.g. https://127.0.0.1:2379; give it again for more"},
+		&cli.StringFlag{Name: flagEtcdPrefix, EnvVars: env(flagEtcdPrefix), Value: "/coreos.com/network",
+			Usage: "flannel's --etcd-prefix"},
+		&cli.PathFlag{Name: flagEtcdCA, EnvVars: env(flagEtcdCA), DefaultText: "the system's",
+			Usage: "`FILE` with the certificates that etcd's may be signed by"},
+		&cli.PathFlag{Name: flagEtcdCert, EnvVars: env(flagEtcdCert), Usage: "`FILE` with a client certificate for etcd"},
+		&cli.PathFlag{Name: flagEtcdKey, EnvVars: env(flagEtcdKey), Usage: "`FILE` with its key"},
+		&cli.StringFlag{Name: flagEtcdUser, EnvVars: env(flagEtcdUser), Usage: "`NAME` of etcd's user"},
+		&cli.PathFlag{Name: flagEtcdPassword, EnvVars: env(flagEtcdPassword),
+			Usage: "`FILE` with its password; read again at each connection"},
 	}
 }
 

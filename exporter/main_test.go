@@ -211,7 +211,7 @@ func TestUsage(t *testing.T) {
 	}{
 		{"", "there is no lease source: give --leases.file FILE"},
 		{"--leases file", "there is no lease file: give --leases.file FILE"},
-		{"--leases kubernets --leases.file x", `--leases is "kubernets": expected auto, kubernetes or file`},
+		{"--leases kubernets --leases.file x", `--leases is "kubernets": expected auto, kubernetes, etcd, file`},
 		{"--kubeconfig /nonexistent", "leases from Kubernetes: kubeconfig /nonexistent: stat /nonexistent: no such file or directory"},
 		{"--kubernetes.api-server 10.0.0.1", `leases from Kubernetes: the API server is "10.0.0.1": expected a URL`},
 		{"--kubernetes.api-server https://10.0.0.1 --flannel.annotation-prefix a/b/c", "--flannel.annotation-prefix: "},

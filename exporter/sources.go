@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/prometheus/common/version"
 	"github.com/urfave/cli/v2"
@@ -18,7 +20,10 @@ const (
 	sourceAuto       = "auto"
 	sourceFile       = "file"
 	sourceKubernetes = "kubernetes"
+	sourceEtcd       = lease.SourceEtcd
 )
+
+var sources = []string{sourceKubernetes, sourceEtcd, sourceFile}
 
 // leaseSource is where the leases come from.
 type leaseSource struct {
@@ -51,6 +56,9 @@ func newLeaseSource(c *cli.Context, cfg config) (leaseSource, error) {
 			watch: func(ctx context.Context, sets chan<- lease.Set) error { return file.Watch(ctx, fc, sets) },
 		}, nil
 	}
+	if name == sourceEtcd {
+		return newEtcdSource(c, cfg, why)
+	}
 	ks, err := kube.New(kube.Config{
 		Kubeconfig: c.Path(flagKubeconfig),
 		APIServer:  c.String(flagAPIServer),
@@ -69,27 +77,43 @@ func newLeaseSource(c *cli.Context, cfg config) (leaseSource, error) {
 
 // chooseSource says which source the flags ask for, and why.
 func chooseSource(c *cli.Context) (name, why string, err error) {
-	path, origin := c.Path(flagLeasesFile), kube.Origin(c.Path(flagKubeconfig))
-	if origin == "" && c.String(flagAPIServer) != "" {
-		origin = "--" + flagAPIServer
+	given := []struct{ source, flag string }{
+		{sourceFile, first(c, flagLeasesFile)},
+		{sourceEtcd, first(c, flagEtcdEndpoints)},
+		{sourceKubernetes, first(c, flagKubeconfig, flagAPIServer)},
 	}
-	forKubernetes := c.Path(flagKubeconfig) != "" || c.String(flagAPIServer) != ""
-	switch source := c.String(flagLeases); {
-	case source == sourceFile && path == "":
-		return "", "", fmt.Errorf("there is no lease file: give --%s FILE with what \"kubectl get nodes -o json\" prints", flagLeasesFile)
-	case source == sourceFile && forKubernetes:
-		return "", "", fmt.Errorf("--%s is %s: expected neither --%s nor --%s with it", flagLeases, source, flagKubeconfig, flagAPIServer)
-	case source == sourceKubernetes && path != "":
-		return "", "", fmt.Errorf("--%s is %s: expected no --%s with it", flagLeases, source, flagLeasesFile)
-	case source == sourceFile, source == sourceKubernetes:
+	source := c.String(flagLeases)
+	for _, g := range given {
+		switch {
+		case g.source == source && g.flag == "" && source == sourceFile:
+			return "", "", fmt.Errorf("there is no lease file: give --%s FILE with what \"kubectl get nodes -o json\" prints", flagLeasesFile)
+		case g.source == source && g.flag == "" && source == sourceEtcd:
+			return "", "", fmt.Errorf("there is no etcd: give --%s, e.g. https://127.0.0.1:2379", flagEtcdEndpoints)
+		case g.flag == "" || g.source == source:
+		case source == sourceAuto:
+			return g.source, "--" + g.flag + " is given", nil
+		case slices.Contains(sources, source):
+			return "", "", fmt.Errorf("--%s is %s: expected no --%s with it", flagLeases, source, g.flag)
+		}
+	}
+	switch origin := kube.Origin(""); {
+	case slices.Contains(sources, source):
 		return source, "--" + flagLeases + " says so", nil
 	case source != sourceAuto:
-		return "", "", fmt.Errorf("--%s is %q: expected %s, %s or %s", flagLeases, source, sourceAuto, sourceKubernetes, sourceFile)
-	case path != "":
-		return sourceFile, "--" + flagLeasesFile + " is given", nil
+		return "", "", fmt.Errorf("--%s is %q: expected auto, %s", flagLeases, source, strings.Join(sources, ", "))
 	case origin != "":
 		return sourceKubernetes, "there is " + origin, nil
 	}
 	return "", "", fmt.Errorf("there is no lease source: give --%s FILE with what \"kubectl get nodes -o json\" prints, "+
-		"or --%s FILE, or run in a pod with a service account", flagLeasesFile, flagKubeconfig)
+		"or --%s FILE, or --%s URL, or run in a pod with a service account", flagLeasesFile, flagKubeconfig, flagEtcdEndpoints)
+}
+
+// first returns the first of the flags that has a value, "" if none has.
+func first(c *cli.Context, flags ...string) string {
+	for _, flag := range flags {
+		if c.IsSet(flag) && (c.String(flag) != "" || c.Path(flag) != "") {
+			return flag
+		}
+	}
+	return ""
 }

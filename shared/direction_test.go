@@ -59,9 +59,19 @@ var (
 			forbids: foreign("github.com/mdlayher/netlink", "github.com/jsimonetti/rtnetlink", "github.com/vishvananda/netlink"),
 		},
 		{
+			name:    "only the kernel layer imports wgctrl",
+			applies: not(in("exporter/internal/kernel")),
+			forbids: foreign("golang.zx2c4.com/wireguard"),
+		},
+		{
 			name:    "only leases/kube, notify and cli/internal/cluster import client-go",
 			applies: not(in("exporter/internal/leases/kube", "exporter/internal/notify", "cli/internal/cluster")),
 			forbids: foreign("k8s.io/client-go"),
+		},
+		{
+			name:    "only leases/etcd imports etcd's client",
+			applies: not(in("exporter/internal/leases/etcd")),
+			forbids: foreign("go.etcd.io/etcd"),
 		},
 		{
 			name:    "only metrics and the exporter's main package import client_golang",
@@ -248,6 +258,9 @@ func TestViolations(t *testing.T) {
 		{path: "exporter", deps: []string{"github.com/mdlayher/netlink"}},
 		{path: "exporter/internal/kernel", imports: []string{"github.com/mdlayher/netlink"}},
 		{path: "deploy/lab/netns", imports: []string{"github.com/jsimonetti/rtnetlink/v2"}},
+		{path: "exporter/internal/kernel", imports: []string{"golang.zx2c4.com/wireguard/wgctrl"}},
+		{path: "exporter/internal/repair", imports: []string{"golang.zx2c4.com/wireguard/wgctrl/wgtypes"}, broken: true},
+		{path: "deploy/lab", imports: []string{"golang.zx2c4.com/wireguard/wgctrl"}, broken: true},
 		{path: "exporter/internal/leases/file", imports: []string{"k8s.io/client-go/rest"}, broken: true},
 		{path: "exporter/internal/leases/kube", imports: []string{"k8s.io/client-go/rest"}},
 		{path: "exporter/internal/engine", imports: []string{"github.com/prometheus/client_golang/prometheus"}, broken: true},

@@ -114,6 +114,7 @@ func TestInterestOf(t *testing.T) {
 		PublicIPs:  []netip.Addr{addr("192.168.1.57"), addr("192.168.1.58"), addr("fd00:192::58")},
 		Sources:    []netip.Addr{addr("10.244.1.0"), addr("fd00:10:244:1::")},
 		VNIs:       []uint32{1},
+		External:   []netip.Addr{addr("192.168.1.56"), addr("fd00:192::56")},
 		Devices:    []string{"cni0", "flannel.1", "flannel-v6.1"},
 	}
 	if diff := cmp.Diff(want, got, text...); diff != "" {

@@ -15,8 +15,8 @@ type Interest struct {
 	// every State that it reads for this interest.
 	Generation uint64
 	// Subnets are the peers' subnets and the node's own: every route equal to,
-	// covering or inside one of them is kept. The kernel layer asks for a plain
-	// lookup of PodAddress of those that are not a peer's. Sorted, unique.
+	// covering or inside one of them is kept, but of those to the node's own pods
+	// only one a family. Sorted, unique.
 	Subnets []netip.Prefix
 	// Peers are the peers' subnets only. The kernel layer asks for a lookup of
 	// PodAddress of each, plain and from the node's own address (see Sources).
@@ -31,13 +31,18 @@ type Interest struct {
 	// entries and all routes through them are read.
 	VNIs []uint32
 	// Tunnels are the names of flannel's devices that are not vxlan, e.g.
-	// "flannel0": all routes through them are read.
+	// "flannel0": all routes through them are read. They have no neighbors and no
+	// FDB entries of flannel's.
 	Tunnels []string
 	// WireGuard are those Tunnels whose WireGuard peers are read.
 	WireGuard []string
-	// Networks are the pod networks, if known: every route inside one is kept, as
-	// it may be one of flannel's that no lease explains. At most one a family.
+	// Networks are the pod networks, if known: every route inside one that has the
+	// form of flannel's for a lease without a tunnel (see MayBeDirect) is kept, as
+	// it may be one that no lease explains. At most one a family.
 	Networks []netip.Prefix
+	// External are the node's own public IPs: routes without a tunnel leave by the
+	// device that has one, and its settings are read.
+	External []netip.Addr
 	// Devices are names of further devices to watch, e.g. "cni0".
 	Devices []string
 }
@@ -65,6 +70,9 @@ func InterestOf(c Config, set *lease.Set) Interest {
 		}
 		in.Subnets = append(in.Subnets, own.Subnet)
 		in.Sources = append(in.Sources, own.Subnet.Addr())
+		if own.PublicIP.IsValid() {
+			in.External = append(in.External, own.PublicIP)
+		}
 		vni := c.VNIOf(set, own.Family)
 		in.addDevices(backend, vni, c.DevicesOf(set, own.Family, vni))
 	}
@@ -91,6 +99,18 @@ func InterestOf(c Config, set *lease.Set) Interest {
 	in.PublicIPs = sortedUnique(in.PublicIPs, netip.Addr.Compare)
 	return in
 }
+
+// MayBeDirect reports whether a route has the form that flannel gives one for a
+// lease without a tunnel: via a node, in table main, and with protocol boot,
+// as flannel writes it. Other programs' routes are among them.
+func MayBeDirect(r netstate.Route) bool {
+	return r.Type == netstate.Unicast && r.Table == netstate.TableMain && r.Protocol == protocolBoot &&
+		!r.Multipath && r.Gateway.IsValid() && r.Gateway != r.Dst.Addr()
+}
+
+// protocolBoot marks the routes that a program made without saying who it is
+// (RTPROT_BOOT), as flannel does.
+const protocolBoot = 3
 
 // GoesDirect reports whether flannel may put routes on the node's own devices,
 // among those of other programs.

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"routewatch/shared/expect"
 	"routewatch/shared/lease"
 	"routewatch/shared/mend"
 	"routewatch/shared/netstate"
@@ -78,7 +79,9 @@ func (f *fold) unexplained(ex explained, family netstate.Family) []wire.Stale {
 
 // unexplainedByVXLAN adds the neighbors and FDB entries of a flannel device
 // that no lease explains.
-func (f *fold) unexplainedByVXLAN(ex explained, family netstate.Family, link netstate.Link, add func(kind wire.StaleKind, object, del string)) {
+func (f *fold) unexplainedByVXLAN(
+	ex explained, family netstate.Family, link netstate.Link, add func(kind wire.StaleKind, object, del string),
+) {
 	for _, n := range f.state.Neighbors {
 		if n.Device != link.Index || !n.Permanent() || netstate.FamilyOf(n.IP) != family || ex.gateways[n.IP] {
 			continue
@@ -118,13 +121,8 @@ func (f *fold) flannelsForm(r netstate.Route, device int) bool {
 		return f.next.Backend != "vxlan" || r.Gateway == r.Dst.Addr()
 	}
 	network, ok := f.opts.Flannel.NetworkOf(r.Dst)
-	return ok && r.Dst != network && r.Protocol == protocolBoot && r.Table == netstate.TableMain &&
-		r.Gateway != r.Dst.Addr() && !f.view.isFlannel(r.Device) && f.opts.Flannel.GoesDirect(f.next.Backend)
+	return ok && r.Dst != network && expect.MayBeDirect(r) && !f.view.isFlannel(r.Device) && f.opts.Flannel.GoesDirect(f.next.Backend)
 }
-
-// protocolBoot marks the routes that a program made without saying who it is
-// (RTPROT_BOOT), as flannel does.
-const protocolBoot = 3
 
 // explained is what the leases account for.
 type explained struct {

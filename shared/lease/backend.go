@@ -25,56 +25,57 @@ func (r nodeReader) backendData(n *Node, l *Lease) finding {
 	default:
 		return finding{}
 	}
+	where := "annotation " + key
 	switch v := n.Metadata.Annotations[key]; v {
 	case "":
-		return found(absent, "annotation %s is not there", key)
+		return found(absent, "%s is not there", where)
 	case "null":
-		return found(empty, "annotation %s is null: it names no peer of the backend %s", key, l.BackendType)
+		return found(empty, "%s is null: it names no peer of the backend %s", where, l.BackendType)
 	default:
-		return read(l, key, v)
+		return read(l, where, v)
 	}
 }
 
 // readVXLAN reads {"VNI":1,"VtepMAC":"12:c6:65:89:b4:e3"}; before v0.14 there is no VNI.
-func readVXLAN(l *Lease, key, v string) finding {
+func readVXLAN(l *Lease, where, v string) finding {
 	var data struct {
 		VNI     uint32
 		VtepMAC *string
 	}
 	if err := json.Unmarshal([]byte(v), &data); err != nil {
-		return notJSON(key, v, `{"VNI":1,"VtepMAC":"12:c6:65:89:b4:e3"}`, err)
+		return notJSON(where, v, `{"VNI":1,"VtepMAC":"12:c6:65:89:b4:e3"}`, err)
 	}
 	l.VNI = data.VNI
 	if data.VtepMAC == nil {
-		return found(malformed, "annotation %s is %s, which has no VtepMAC", key, quote(v))
+		return found(malformed, "%s is %s, which has no VtepMAC", where, quote(v))
 	}
 	if *data.VtepMAC == "" {
-		return found(absent, "annotation %s has an empty VtepMAC: flannel on Windows has not published it yet", key)
+		return found(absent, "%s has an empty VtepMAC: flannel on Windows has not published it yet", where)
 	}
 	mac, err := netstate.ParseMAC(*data.VtepMAC)
 	if err != nil || mac.IsZero() {
-		return found(malformed, "annotation %s has the VtepMAC %s, which is no MAC address", key, quote(*data.VtepMAC))
+		return found(malformed, "%s has the VtepMAC %s, which is no MAC address", where, quote(*data.VtepMAC))
 	}
 	l.MAC = mac
 	return finding{}
 }
 
 // readWireGuard reads {"PublicKey":"base64=","Port":51820}; before v0.26.6 there is no Port.
-func readWireGuard(l *Lease, key, v string) finding {
+func readWireGuard(l *Lease, where, v string) finding {
 	var data struct {
 		PublicKey string
 		Port      uint16
 	}
 	if err := json.Unmarshal([]byte(v), &data); err != nil {
-		return notJSON(key, v, `{"PublicKey":"...=","Port":51820}`, err)
+		return notJSON(where, v, `{"PublicKey":"...=","Port":51820}`, err)
 	}
 	if b, err := base64.StdEncoding.DecodeString(data.PublicKey); err != nil || len(b) != 32 {
-		return found(malformed, "annotation %s has the PublicKey %s, which is no WireGuard key", key, quote(data.PublicKey))
+		return found(malformed, "%s has the PublicKey %s, which is no WireGuard key", where, quote(data.PublicKey))
 	}
 	l.PublicKey, l.Port = data.PublicKey, data.Port
 	return finding{}
 }
 
-func notJSON(key, v, want string, err error) finding {
-	return found(malformed, "annotation %s is %s, which is not like %s: %s", key, quote(v), want, describe(err))
+func notJSON(where, v, want string, err error) finding {
+	return found(malformed, "%s is %s, which is not like %s: %s", where, quote(v), want, describe(err))
 }

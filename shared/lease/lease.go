@@ -92,6 +92,10 @@ func (s *Set) OwnOf(f netstate.Family) (Lease, bool) {
 
 // OwnProblem says why this node's own lease is not known, for a person; "" if it is.
 func (s *Set) OwnProblem() string {
+	if s.Source == SourceEtcd && len(s.Own) == 0 {
+		return fmt.Sprintf("this node's own lease is not known: none of the %d leases in etcd has a public IP of this node, "+
+			"or a subnet whose first address one of its devices has; if flannel should run here, look at its log", s.nodes())
+	}
 	for _, own := range s.Own {
 		if own.Malformed != "" {
 			return fmt.Sprintf("this node's own lease cannot be used: Node %s: %s; restart flannel on this node, which writes it anew",

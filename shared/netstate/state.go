@@ -25,8 +25,8 @@ type State struct {
 	Addrs     []Addr     `json:"addrs,omitempty"`     // by device, then address
 	Rules     []Rule     `json:"rules,omitempty"`     // by family, then priority
 	Routes    []Route    `json:"routes,omitempty"`    // by CompareRoutes
-	Neighbors []Neighbor `json:"neighbors,omitempty"` // of the flannel devices, by device, then address
-	FDB       []FDBEntry `json:"fdb,omitempty"`       // of the flannel devices, by device, then MAC
+	Neighbors []Neighbor `json:"neighbors,omitempty"` // of flannel's vxlan devices, by device, then address
+	FDB       []FDBEntry `json:"fdb,omitempty"`       // of flannel's vxlan devices, by device, then MAC
 	// WireGuard are the flannel devices that are WireGuard's, by device.
 	WireGuard []WireGuard `json:"wireGuard,omitempty"`
 	Lookups   []Lookup    `json:"lookups,omitempty"` // by Query

@@ -6,7 +6,7 @@ import (
 )
 
 // WireGuard is what a WireGuard device knows of its peers (`wg show`). No
-// rtnetlink message tells of it, so a change is seen at the next audit.
+// rtnetlink message tells of it, so it is read again every few seconds.
 type WireGuard struct {
 	Device int `json:"device"` // ifindex
 	// Problem says why the peers could not be read, e.g. that reading them

@@ -164,7 +164,7 @@ func (c *Cluster) Restart(ctx context.Context) error {
 
 // CompactEtcd has the API server's etcd forget every revision but the present one.
 func (c *Cluster) CompactEtcd(ctx context.Context) error {
-	return (&Etcd{URL: c.etcdURL}).Compact(ctx)
+	return (&Etcd{URL: c.etcdURL, http: http.DefaultClient}).Compact(ctx)
 }
 
 // Pause stops the API server in its tracks: connections stay, and nobody answers.

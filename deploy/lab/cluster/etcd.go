@@ -5,6 +5,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,16 +18,38 @@ import (
 	"routewatch/deploy/lab/process"
 )
 
-// Etcd is an etcd of its own, in plain HTTP on loopback.
+// EtcdOptions say how to reach an etcd.
+type EtcdOptions struct {
+	TLS         bool // https, with a certificate of the lab's own authority
+	ClientCerts bool // it wants a client certificate
+}
+
+// Etcd is an etcd of its own on loopback.
 type Etcd struct {
 	URL      string
 	dir      string
+	http     *http.Client
+	token    string // after EnableAuth
 	launcher *process.Launcher
 	server   *process.Process
 }
 
+// CA is the path of the certificate that signed the server's, where there is TLS.
+func (e *Etcd) CA() string { return filepath.Join(e.dir, caCert) }
+
+// ClientCert is the path of a client certificate, where there is TLS.
+func (e *Etcd) ClientCert() string { return filepath.Join(e.dir, clientCert) }
+
+// ClientKey is the path of its key.
+func (e *Etcd) ClientKey() string { return filepath.Join(e.dir, clientKey) }
+
+const (
+	clientCert = "client.crt"
+	clientKey  = "client.key"
+)
+
 // StartEtcd starts an etcd and returns when it answers.
-func StartEtcd(ctx context.Context) (*Etcd, error) {
+func StartEtcd(ctx context.Context, opts EtcdOptions) (*Etcd, error) {
 	path, err := Part("etcd")
 	if err != nil {
 		return nil, err
@@ -39,14 +62,68 @@ func StartEtcd(ctx context.Context) (*Etcd, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Etcd{URL: fmt.Sprintf("http://127.0.0.1:%d", ports[0]), dir: dir, launcher: process.NewLauncher()}
+	e := &Etcd{URL: fmt.Sprintf("http://127.0.0.1:%d", ports[0]), dir: dir, http: http.DefaultClient, launcher: process.NewLauncher()}
+	if opts.TLS {
+		e.URL = fmt.Sprintf("https://127.0.0.1:%d", ports[0])
+	}
 	e.server = &process.Process{
 		Path: path, Args: etcdArgs(dir, e.URL, ports[1]), Log: filepath.Join(dir, "etcd.log"), Home: dir,
+	}
+	if opts.TLS {
+		if err := e.secure(opts.ClientCerts); err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
 	}
 	if err := e.Restart(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
+}
+
+// secure makes the certificates.
+func (e *Etcd) secure(clientCerts bool) error {
+	pki, err := newPKI(e.dir)
+	if err != nil {
+		return err
+	}
+	e.http = pki.client([]tls.Certificate{pki.admin})
+	args := []string{"--cert-file=" + filepath.Join(e.dir, serverCert), "--key-file=" + filepath.Join(e.dir, serverKey)}
+	if clientCerts {
+		args = append(args, "--client-cert-auth", "--trusted-ca-file="+e.CA())
+	}
+	e.server.Args = append(e.server.Args, args...)
+	return errors.Join(pki.write(clientCert, pki.adminPEM[0]), pki.write(clientKey, pki.adminPEM[1]))
+}
+
+// EnableAuth makes the user root and another one who may read what begins with
+// prefix, and refuses everybody else from then on.
+func (e *Etcd) EnableAuth(ctx context.Context, rootPassword, user, password, prefix string) error {
+	end := []byte(prefix)
+	end[len(end)-1]++
+	for _, call := range []struct {
+		path string
+		body map[string]any
+	}{
+		{"auth/user/add", map[string]any{"name": "root", "password": rootPassword}},
+		{"auth/role/add", map[string]any{"name": "root"}},
+		{"auth/user/grant", map[string]any{"user": "root", "role": "root"}},
+		{"auth/role/add", map[string]any{"name": "reader"}},
+		{"auth/role/grant", map[string]any{"name": "reader", "perm": map[string]any{
+			"permType": "READ", "key": []byte(prefix), "range_end": end,
+		}}},
+		{"auth/user/add", map[string]any{"name": user, "password": password}},
+		{"auth/user/grant", map[string]any{"user": user, "role": "reader"}},
+		{"auth/user/add", map[string]any{"name": "nobody", "password": password}},
+		{"auth/enable", map[string]any{}},
+	} {
+		if err := e.call(ctx, call.path, call.body, nil); err != nil {
+			return err
+		}
+	}
+	var answer struct{ Token string }
+	err := e.call(ctx, "auth/authenticate", map[string]any{"name": "root", "password": rootPassword}, &answer)
+	e.token = answer.Token
+	return err
 }
 
 // Restart starts it again after Kill and returns when it answers.
@@ -137,7 +214,10 @@ func (e *Etcd) call(ctx context.Context, path string, body, into any) error {
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	if e.token != "" {
+		req.Header.Set("Authorization", e.token)
+	}
+	resp, err := e.http.Do(req)
 	if err != nil {
 		return err
 	}

@@ -101,7 +101,8 @@ func (p *pki) issueServer() error {
 		return err
 	}
 	t := template("kube-apiserver")
-	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	// etcd speaks to itself with its own certificate.
+	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	t.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 	t.DNSNames = []string{"localhost", "kubernetes.default.svc"}
 	certPEM, keyPEM, err := p.issue(t, key)

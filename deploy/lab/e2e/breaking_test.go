@@ -66,16 +66,22 @@ func (s *scenario) node(args []string) error {
 				return err
 			}
 		}
-		n, err := s.cluster.Join(s.ctx, args[0], number)
-		if err != nil {
-			return err
-		}
-		if err := n.StartExporter(s.ctx); err != nil {
-			return err
-		}
-		return s.capture()
+		return s.join(args[0], number)
 	}
 	return fmt.Errorf("expected NODE leave or NODE join")
+}
+
+func (s *scenario) join(name string, subnet int) error {
+	n, err := s.cluster.Join(s.ctx, name, subnet)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := n.StartExporter(s.ctx); err != nil {
+		return err
+	}
+	return s.capture()
 }
 
 // api down|up|hang|resume.

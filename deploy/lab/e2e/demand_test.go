@@ -156,7 +156,7 @@ func (s *scenario) healthy(args []string) error {
 }
 
 func (s *scenario) isHealthy(names []string) (bool, string, error) {
-	members := s.members()
+	members := s.cluster.Members()
 	for _, n := range members {
 		if len(names) > 0 && !slices.Contains(names, n.Name) {
 			continue
@@ -193,6 +193,24 @@ func (s *scenario) steady(args []string) error {
 		time.Sleep(50 * time.Millisecond)
 	}
 	return s.conclude(d, "healthy all the time")
+}
+
+// calm DURATION: no node has a problem for so long, whether it is complete or not.
+func (s *scenario) calm(args []string) error {
+	d, err := time.ParseDuration(args[0])
+	if err != nil {
+		return err
+	}
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		for _, n := range s.cluster.Members() {
+			status, err := n.Status(s.ctx)
+			if err != nil || status.ProblemsTotal > 0 || troubled(opinion{status: status}) {
+				return fmt.Errorf("not calm any more: %s: %w", briefly(status), err)
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return s.conclude(d, "no problem all the time")
 }
 
 // packet FROM TO PATH: what becomes of an IPv4 packet.
@@ -260,10 +278,10 @@ func isRestart(command string) bool {
 // or the restart of flannel where nothing else is advised or only that is wanted.
 func adviceOf(status wire.NodeStatus, onlyRestart bool) []string {
 	var lists [][]wire.Advice
-	for _, p := range status.Problems {
+	for _, p := range status.NodeProblems { // first, as routewatch prints it
 		lists = append(lists, p.Advice)
 	}
-	for _, p := range status.NodeProblems {
+	for _, p := range status.Problems {
 		lists = append(lists, p.Advice)
 	}
 	var commands, restarts []string

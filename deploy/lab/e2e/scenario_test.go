@@ -44,7 +44,7 @@ func TestCluster_Scenarios(t *testing.T) {
 			// what is demanded
 			"expect": (*scenario).expect, "problem": (*scenario).problem, "stale": (*scenario).stale, "incomplete": (*scenario).incomplete,
 			"healthy": (*scenario).healthy, "packet": (*scenario).packet, "mend": (*scenario).mend, "steady": (*scenario).steady,
-			"show": (*scenario).show,
+			"calm": (*scenario).calm, "show": (*scenario).show,
 		}),
 	})
 }
@@ -88,6 +88,8 @@ type scenario struct {
 	prefix  lease.Prefix
 	watch   *traffic.Watch
 	watched map[string]bool
+
+	mu sync.Mutex // held while packets are sent, and while nodes are added to the watch
 
 	done  []string  // since the last verdict
 	began time.Time // the last thing that was done
@@ -145,7 +147,7 @@ func (s *scenario) lab(args []string) error {
 		}
 	}
 	if o["source"] == "etcd" {
-		if s.server, err = cluster.StartEtcd(s.ctx); err != nil {
+		if s.server, err = cluster.StartEtcd(s.ctx, cluster.EtcdOptions{}); err != nil {
 			return err
 		}
 		opts.Etcd = s.server

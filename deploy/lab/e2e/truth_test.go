@@ -3,13 +3,13 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"routewatch/deploy/lab/flannel"
 	"routewatch/deploy/lab/traffic"
 	"routewatch/shared/netstate"
 	"routewatch/shared/verdict"
@@ -31,17 +31,6 @@ func (s *scenario) conclude(took time.Duration, said string) error {
 	return nil
 }
 
-// members are the nodes that are in the cluster and have an exporter.
-func (s *scenario) members() []*flannel.Node {
-	var members []*flannel.Node
-	for _, n := range s.cluster.Nodes() {
-		if n.Member() && n.URL() != "" {
-			members = append(members, n)
-		}
-	}
-	return members
-}
-
 // opinion is what a node's exporter says at one moment.
 type opinion struct {
 	status wire.NodeStatus
@@ -51,7 +40,7 @@ type opinion struct {
 // opinions asks every exporter.
 func (s *scenario) opinions() (map[string]opinion, error) {
 	out := map[string]opinion{}
-	for _, n := range s.members() {
+	for _, n := range s.cluster.Members() {
 		status, err := n.Status(s.ctx)
 		if err != nil {
 			return nil, err
@@ -71,47 +60,70 @@ type dispute struct {
 	since time.Time
 	lease wire.Lease
 	fate  traffic.Fate
+	// problems are the node's own.
+	problems []wire.NodeProblem
 }
 
 // truth sends a packet from every pod to every other pod, and holds what became
-// of it against what the exporters said before and after. It returns a summary
-// of the packets.
+// of it against what the exporters said before and after, until they agree. It
+// returns a summary of the packets.
 func (s *scenario) truth() (string, error) {
 	disputes := map[string]dispute{}
 	for {
-		before, err := s.opinions()
+		fates, err := s.round(&disputes)
 		if err != nil {
 			return "", err
 		}
-		fates, err := s.sendAll()
-		if err != nil {
-			return "", err
-		}
-		after, err := s.opinions()
-		if err != nil {
-			return "", err
-		}
-		now := time.Now()
-		fresh := map[string]dispute{}
-		for _, fate := range fates {
-			d, ok := s.compare(fate, before, after)
-			if !ok {
-				continue
-			}
-			d.since = now
-			if old, there := disputes[d.text]; there {
-				d.since = old.since
-			}
-			fresh[d.text] = d
-			if now.Sub(d.since) > stable {
-				return "", fmt.Errorf("verdict and packet disagree: %s\nthe packet was seen: %v\nthe verdict: %s\nthe node: %s",
-					d.text, d.fate.Seen, indented(d.lease), indented(after[fate.From].status.NodeProblems))
+		for _, d := range disputes {
+			if d.old() {
+				return "", errors.New(d.String())
 			}
 		}
-		if disputes = fresh; len(disputes) == 0 {
+		if len(disputes) == 0 {
 			return summaryOf(fates), nil
 		}
 	}
+}
+
+func (d dispute) old() bool { return time.Since(d.since) > stable }
+
+// String is for a person, with both sides.
+func (d dispute) String() string {
+	return fmt.Sprintf("verdict and packet disagree: %s\nthe packet was seen: %v\nthe verdict: %s\nthe node: %s",
+		d.text, d.fate.Seen, indented(d.lease), indented(d.problems))
+}
+
+// round sends all packets once, and makes disputes those of now: one that was
+// there before keeps its time.
+func (s *scenario) round(disputes *map[string]dispute) ([]traffic.Fate, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, err := s.opinions()
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	fates, err := s.sendAll()
+	if err != nil {
+		return nil, err
+	}
+	after, err := s.opinions()
+	if err != nil {
+		return nil, err
+	}
+	fresh := map[string]dispute{}
+	for _, fate := range fates {
+		d, ok := s.compare(fate, before, after)
+		if !ok {
+			continue
+		}
+		if d.since = start; !(*disputes)[d.text].since.IsZero() {
+			d.since = (*disputes)[d.text].since
+		}
+		fresh[d.text] = d
+	}
+	*disputes = fresh
+	return fates, nil
 }
 
 // compare holds one packet against the verdict, if that is the same before and
@@ -140,7 +152,7 @@ func (s *scenario) compare(fate traffic.Fate, before, after map[string]opinion) 
 	}
 	text := fmt.Sprintf("%s to %s (%s): %s, %s, but the packet %s: %s",
 		fate.From, fate.To, fate.Family, there.State, there.Effect, fate, wrong)
-	return dispute{text: text, lease: *there, fate: fate}, true
+	return dispute{text: text, lease: *there, fate: fate, problems: after[fate.From].status.NodeProblems}, true
 }
 
 // wrongly says what is wrong with a verdict, given what became of the packet;
@@ -204,7 +216,7 @@ func (s *scenario) sendAll() ([]traffic.Fate, error) {
 		fates []traffic.Fate
 		errs  []error
 	)
-	members := s.members()
+	members := s.cluster.Members()
 	for _, from := range members {
 		leases, err := from.Leases(s.ctx)
 		if err != nil {

@@ -100,7 +100,8 @@ func (n *Node) Leases(ctx context.Context) ([]wire.Lease, error) {
 }
 
 func (n *Node) get(ctx context.Context, path string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.url+path, http.NoBody)
+	url := n.URL() + path
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func (n *Node) get(ctx context.Context, path string, into any) error {
 	case err != nil:
 		return err
 	case resp.StatusCode != http.StatusOK:
-		return fmt.Errorf("%s%s answers %d: %s", n.url, path, resp.StatusCode, body)
+		return fmt.Errorf("%s answers %d: %s", url, resp.StatusCode, body)
 	case into == nil:
 		return nil
 	}

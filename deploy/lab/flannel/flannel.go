@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"routewatch/deploy/lab/cluster"
@@ -68,8 +69,10 @@ type Cluster struct {
 	*topology.Network
 	opts  Options
 	dir   string
-	nodes []*Node
 	store store
+
+	mu    sync.Mutex // guards nodes, and of each node member and url
+	nodes []*Node
 }
 
 // Start brings up all nodes, and returns when each flanneld has written its
@@ -114,7 +117,7 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	for _, n := range c.nodes {
+	for _, n := range c.Nodes() {
 		if err := n.StartExporter(ctx); err != nil {
 			return err
 		}
@@ -142,15 +145,33 @@ func (c *Cluster) serves(f netstate.Family) bool { return slices.Contains(c.opts
 
 // Node returns a node by its name, nil if there is none.
 func (c *Cluster) Node(name string) *Node {
-	i := slices.IndexFunc(c.nodes, func(n *Node) bool { return n.Name == name })
+	nodes := c.Nodes()
+	i := slices.IndexFunc(nodes, func(n *Node) bool { return n.Name == name })
 	if i < 0 {
 		return nil
 	}
-	return c.nodes[i]
+	return nodes[i]
 }
 
-// Nodes are all that are there.
-func (c *Cluster) Nodes() []*Node { return c.nodes }
+// Nodes are all that are there, those that left included.
+func (c *Cluster) Nodes() []*Node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.nodes)
+}
+
+// Members are the nodes that are in the cluster and have an exporter.
+func (c *Cluster) Members() []*Node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(c.nodes), func(n *Node) bool { return !n.member || n.url == "" })
+}
+
+func (c *Cluster) locked(change func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change()
+}
 
 // Join makes a Node, and the machine with flanneld unless there was one of this
 // name before, which then runs on. It gets the pod networks that have its own
@@ -169,16 +190,21 @@ func (c *Cluster) Join(ctx context.Context, name string, subnet int) (*Node, err
 			return nil, err
 		}
 		n.Node = machine
-		c.nodes = append(c.nodes, n)
+		c.locked(func() { c.nodes = append(c.nodes, n) })
 	}
-	n.subnet, n.member = cmp.Or(subnet, n.number), true
+	n.subnet = cmp.Or(subnet, n.number)
 	if err := c.store.join(ctx, n); err != nil {
 		return nil, err
 	}
-	if n.flanneld == nil {
-		return n, n.install(ctx)
+	if n.flanneld != nil {
+		if err := n.StartFlannel(ctx); err != nil {
+			return nil, err
+		}
+	} else if err := n.install(ctx); err != nil {
+		return nil, err
 	}
-	return n, n.StartFlannel(ctx)
+	c.locked(func() { n.member = true })
+	return n, nil
 }
 
 // Leave ends the node's flanneld and removes its Node, or its lease. The
@@ -188,7 +214,7 @@ func (c *Cluster) Leave(ctx context.Context, name string) error {
 	if n == nil {
 		return fmt.Errorf("there is no node %q", name)
 	}
-	n.member = false
+	c.locked(func() { n.member = false })
 	n.StopFlannel()
 	return c.store.leave(ctx, n)
 }
@@ -196,7 +222,7 @@ func (c *Cluster) Leave(ctx context.Context, name string) error {
 // Close ends everything and removes the leases.
 func (c *Cluster) Close() error {
 	var errs []error
-	for _, n := range c.nodes {
+	for _, n := range c.Nodes() {
 		n.close()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)

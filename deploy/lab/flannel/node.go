@@ -54,9 +54,6 @@ func (n *Node) PublicIPs() []netip.Addr {
 	}
 }
 
-// Member reports whether the node is in the cluster: it joined and did not leave.
-func (n *Node) Member() bool { return n.member }
-
 // OnNetwork reports whether the node's underlay device is up and has a carrier.
 func (n *Node) OnNetwork() bool {
 	link, err := n.NS.Link(topology.Underlay)
@@ -186,10 +183,12 @@ func (n *Node) subnetEnv() (env subnetEnv, err error) {
 	return env, lines.Err()
 }
 
+// close ends everything. flanneld takes its time to end where its server is
+// gone, and nothing of it is worth that.
 func (n *Node) close() {
 	for _, p := range []*process.Process{n.exporter, n.flanneld} {
 		if p != nil {
-			p.Stop()
+			p.Kill()
 		}
 	}
 	for _, l := range []*process.Launcher{n.inside, n.outside} {

@@ -27,7 +27,7 @@
 // and FDB entries permanent.
 //
 //	namespace  New NewT Close Path Do Sysctl
-//	links      AddVeth AddBridge AddVXLAN SetUp SetDown SetMaster SetMAC SetMTU SetVXLANLocal Rename Move DelLink
+//	links      AddVeth AddBridge AddVXLAN AddTUN SetUp SetDown SetMaster SetMAC SetMTU SetVXLANLocal Rename Move DelLink
 //	           LinkIndex Link Links
 //	addresses  AddAddr DelAddr Addrs
 //	routes     RouteAdd RouteReplace RouteReplaceFor RouteAppend RouteDel Routes (hops make a multipath route)

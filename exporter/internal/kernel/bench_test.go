@@ -18,7 +18,7 @@ func BenchmarkSweep(b *testing.B) {
 	r := &reader{req: req, in: newInterest(n.interest())}
 	b.ReportAllocs()
 	for b.Loop() {
-		s, err := r.sweep()
+		s, err := r.sweep(nil)
 		netns.Must(b, err)
 		if len(s.Lookups) < 10000 {
 			b.Fatalf("%d lookups", len(s.Lookups))

@@ -37,6 +37,10 @@ func compareNeighbors(a, b netstate.Neighbor) int {
 	return cmp.Or(cmp.Compare(a.Device, b.Device), a.IP.Compare(b.IP))
 }
 
+func compareNetConf(a, b netstate.NetConf) int {
+	return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Device, b.Device))
+}
+
 // drift counts the objects that differ between two pictures of the same
 // interest and that events would have told of. What concerns only devices on
 // which nothing depends is left out, and so is the kernel's own bookkeeping
@@ -54,9 +58,7 @@ func drift(c *scope, old, new *netstate.State) int {
 		return cmp.Or(cmp.Compare(a.Device, b.Device), slices.Compare(a.MAC[:], b.MAC[:]), a.Dst.Compare(b.Dst))
 	})
 	count(&n, old.Lookups, new.Lookups, func(a, b netstate.Lookup) int { return a.Query.Compare(b.Query) })
-	count(&n, old.NetConf, new.NetConf, func(a, b netstate.NetConf) int {
-		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Device, b.Device))
-	})
+	count(&n, old.NetConf, new.NetConf, compareNetConf)
 	return n
 }
 

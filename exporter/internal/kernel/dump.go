@@ -153,3 +153,25 @@ func (r *requests) fdb(device int) ([]netstate.FDBEntry, error) {
 	}
 	return all, err
 }
+
+func (r *reader) neighbors(devices []int) (all []netstate.Neighbor, err error) {
+	for _, d := range devices {
+		some, err := r.req.neighbors(d)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
+func (r *reader) fdb(devices []int) (all []netstate.FDBEntry, err error) {
+	for _, d := range devices {
+		some, err := r.req.fdb(d)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}

@@ -169,7 +169,8 @@ func (e *events) takeLocked() work {
 // settle is called after a picture was read: it drains the socket and returns
 // what has happened since the last take. next is in force from here on. quiet
 // is true if no event that matters for next can have been missed or is left;
-// the picture is then consistent.
+// the picture is then consistent. If one can have been missed, since it did not
+// matter before, late says to recheck.
 func (e *events) settle(next *scope, readLinks bool) (late work, quiet bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -179,7 +180,8 @@ func (e *events) settle(next *scope, readLinks bool) (late work, quiet bool, err
 		return work{}, false, err
 	}
 	late = e.takeLocked()
-	quiet = drained && late.empty() && next.within(e.scope)
+	late.recheck = late.recheck || !next.within(e.scope)
+	quiet = drained && late.empty()
 	e.scope = next
 	if quiet && readLinks {
 		e.seen = seen{} // next.base is as new

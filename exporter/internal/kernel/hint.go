@@ -58,7 +58,8 @@ func (e *events) message(h header, body []byte, now time.Time) error {
 
 func (e *events) route(h header, body []byte, hint netstate.Hint) error {
 	r, ok, err := decodeRoute(body)
-	if err != nil || !ok || !e.scope.route(r, e.scope.in.flannel(e.current(r.Device))) {
+	viaFlannel := err == nil && ok && e.scope.in.flannel(e.current(r.Device))
+	if err != nil || !ok || !e.scope.route(r, viaFlannel) {
 		return err
 	}
 	hint.Family = netstate.FamilyOf(r.Dst.Addr())
@@ -80,6 +81,10 @@ func (e *events) route(h header, body []byte, hint netstate.Hint) error {
 	hint.Index, hint.Device = r.Device, e.current(r.Device).Name
 	hint.Prefix, hint.Table = r.Dst, r.Table
 	e.work.add(hint)
+	if e.scope.in.podRoute(r, viaFlannel) { // its device is not known yet: those of pods come and go unread
+		e.work.recheck = true
+		set(&e.work.devices, r.Device)
+	}
 	return nil
 }
 
@@ -136,7 +141,7 @@ func (e *events) addr(h header, body []byte, hint netstate.Hint) error {
 	}
 	e.seen.addrs[a] = now
 	// A router's advertisement renews the addresses every few seconds.
-	if before == now || !e.matters(a.Device) && !e.scope.in.subnets.covers(a.Prefix.Addr()) {
+	if before == now || !e.matters(a.Device) && !e.scope.in.tells(a.Prefix.Addr()) {
 		return nil
 	}
 	hint.Kind = either(now, netstate.AddrAdded, netstate.AddrDeleted)
@@ -164,7 +169,7 @@ func (e *events) neighbor(h header, body []byte, hint netstate.Hint) error {
 		hint.Index, hint.Family, hint.Prefix = n.Device, netstate.FamilyOf(n.IP), host(n.IP)
 	}
 	l := e.current(hint.Index)
-	if !e.scope.in.flannel(l) {
+	if !e.scope.in.vxlan(l) {
 		return nil
 	}
 	hint.Device = l.Name

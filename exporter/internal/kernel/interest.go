@@ -19,12 +19,17 @@ type interest struct {
 	expect.Interest
 	subnets   prefixSet
 	own       []netip.Prefix // subnets that are not a peer's
+	peers     prefixSet
+	networks  prefixSet
 	publicIPs []netip.Addr   // sorted
 	inputs    []netip.Prefix // the peers that forwarded traffic is looked up for
 }
 
 func newInterest(in expect.Interest) *interest {
-	i := &interest{Interest: in, subnets: newPrefixSet(in.Subnets), publicIPs: slices.Clone(in.PublicIPs)}
+	i := &interest{
+		Interest: in, subnets: newPrefixSet(in.Subnets), peers: newPrefixSet(in.Peers), networks: newPrefixSet(in.Networks),
+		publicIPs: slices.Clone(in.PublicIPs),
+	}
 	slices.SortFunc(i.publicIPs, netip.Addr.Compare)
 	peers := slices.Clone(in.Peers)
 	slices.SortFunc(peers, netip.Prefix.Compare)
@@ -53,22 +58,24 @@ func (i *interest) source(f netstate.Family) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// flannel reports whether the device is a flannel device: one of vxlan whatever
-// its name, any other by its name.
+// flannel reports whether the device is a flannel device, whatever its name.
 func (i *interest) flannel(l netstate.Link) bool {
-	return i.vtep(l) || l.Kind != kindVXLAN && slices.Contains(i.Tunnels, l.Name)
-}
-
-// vtep reports whether the device is one of flannel's vxlan backend, and so has
-// neighbors and FDB entries that matter.
-func (i *interest) vtep(l netstate.Link) bool {
-	return l.Kind == kindVXLAN && slices.Contains(i.VNIs, l.VXLAN.VNI)
+	if l.Kind == kindVXLAN {
+		return slices.Contains(i.VNIs, l.VXLAN.VNI)
+	}
+	return slices.Contains(i.Tunnels, l.Name)
 }
 
 // named reports whether the device matters by what it is, before any route or
 // address tells. Every vxlan device does: one with a wrong VNI is a finding.
 func (i *interest) named(l netstate.Link) bool {
-	return l.Kind == kindVXLAN || slices.Contains(i.Tunnels, l.Name) || slices.Contains(i.Devices, l.Name)
+	return l.Kind == kindVXLAN || slices.Contains(i.Devices, l.Name) || slices.Contains(i.Tunnels, l.Name)
+}
+
+// tells reports whether the device that has the address matters, whatever it is:
+// pods may be behind it, or routes without a tunnel leave by it.
+func (i *interest) tells(a netip.Addr) bool {
+	return i.subnets.covers(a) || slices.Contains(i.External, a)
 }
 
 // coversPublicIP reports whether one of the peers' tunnel endpoints lies inside p.
@@ -78,25 +85,36 @@ func (i *interest) coversPublicIP(p netip.Prefix) bool {
 }
 
 // keeps reports whether a route belongs into the picture: one that says
-// something about a subnet, or that may be flannel's own.
+// something about a subnet, or that may be flannel's own. Those to the node's
+// own pods do not: see podRoute.
 func (i *interest) keeps(r netstate.Route, viaFlannel bool) bool {
-	if i.subnets.overlaps(r.Dst) || i.inNetwork(r.Dst) {
+	switch {
+	case i.subnets.overlaps(r.Dst):
+		return !i.podRoute(r, viaFlannel)
+	case expect.MayBeDirect(r) && i.networks.overlaps(r.Dst):
 		return true
 	}
 	dst := r.Dst.Addr()
 	return viaFlannel && r.Type == netstate.Unicast && !dst.IsMulticast() && !dst.IsLinkLocalUnicast()
 }
 
-// inNetwork reports whether p is a part of a pod network.
-func (i *interest) inNetwork(p netip.Prefix) bool {
-	return slices.ContainsFunc(i.Networks, func(n netip.Prefix) bool { return n.Bits() <= p.Bits() && n.Contains(p.Addr()) })
+// podRoute reports whether a route leads to pods of this node, as those do that
+// a CNI plugin without a bridge sets for each: they are many, come and go, and
+// say nothing of a lease.
+func (i *interest) podRoute(r netstate.Route, viaFlannel bool) bool {
+	return r.Type == netstate.Unicast && r.Dst.IsSingleIP() && !r.Gateway.IsValid() && !r.Multipath && r.NextHopID == 0 && !viaFlannel &&
+		slices.ContainsFunc(i.own, func(own netip.Prefix) bool { return own.Bits() < r.Dst.Bits() && own.Contains(r.Dst.Addr()) }) &&
+		!i.peers.overlaps(r.Dst)
 }
 
 // flannelDevices returns the indexes of the flannel devices.
 func (i *interest) flannelDevices(links []netstate.Link) []int { return indexes(links, i.flannel) }
 
-// vteps returns the indexes of those of vxlan.
-func (i *interest) vteps(links []netstate.Link) []int { return indexes(links, i.vtep) }
+// vxlanDevices returns the indexes of those flannel devices that have neighbors
+// and FDB entries for the leases.
+func (i *interest) vxlanDevices(links []netstate.Link) []int { return indexes(links, i.vxlan) }
+
+func (i *interest) vxlan(l netstate.Link) bool { return l.Kind == kindVXLAN && i.flannel(l) }
 
 func indexes(links []netstate.Link, of func(netstate.Link) bool) []int {
 	var devices []int

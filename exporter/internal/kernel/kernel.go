@@ -12,7 +12,8 @@
 // a socket of their own (requests, used by reader) and on a goroutine for each
 // read (await), since the kernel can block it for as long as it likes.
 //
-// Everything works without a capability; watching another network namespace
+// Everything but the peers of WireGuard devices, which need CAP_NET_ADMIN and
+// have no events, works without a capability; watching another network namespace
 // needs CAP_SYS_ADMIN in the user namespace that owns it.
 package kernel
 
@@ -46,9 +47,10 @@ type Config struct {
 	ReceiveBuffer int
 
 	// For tests.
-	followUps []time.Duration // nil is followUps()
-	patience  time.Duration   // 0 is readPatience
-	read      readFunc        // nil is (*reader).perform
+	followUps    []time.Duration // nil is followUps()
+	patience     time.Duration   // 0 is readPatience
+	pollInterval time.Duration   // 0 is pollInterval
+	read         readFunc        // nil is (*reader).perform
 }
 
 // readFunc makes the next picture out of the last one and what is to be read again.
@@ -66,6 +68,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.patience == 0 {
 		c.patience = readPatience
+	}
+	if c.pollInterval == 0 {
+		c.pollInterval = pollInterval
 	}
 	if c.read == nil {
 		c.read = (*reader).perform
@@ -108,7 +113,7 @@ func ReadOnce(ctx context.Context, cfg Config, in expect.Interest) (*netstate.St
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{req: req, in: newInterest(in)}
+	r := &reader{req: req, in: newInterest(in), peers: &wireGuards{netns: netns}}
 	read := func() (*netstate.State, error) {
 		defer req.close() // here, as it may go on alone
 		return readAgreed(cfg.read, r)

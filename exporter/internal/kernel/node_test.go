@@ -51,6 +51,7 @@ type node struct {
 	*netns.NS
 	other *netns.NS // holds the other end of ul0
 	peers []peer
+	in    *expect.Interest // instead of vxlan's in the peers
 }
 
 var (
@@ -59,7 +60,8 @@ var (
 	flannel6   = netip.MustParsePrefix("fd00:10::/128")
 )
 
-func newNode(tb testing.TB, peers int) *node {
+// newHost is a node without anything of flannel's, and without pods.
+func newHost(tb testing.TB) *node {
 	tb.Helper()
 	n := &node{NS: netns.NewT(tb), other: netns.NewT(tb)}
 	netns.Must(tb, n.AddVeth("ul0", n.other, "ul0"))
@@ -68,20 +70,16 @@ func newNode(tb testing.TB, peers int) *node {
 		netns.Must(tb, n.AddAddr("ul0", netip.MustParsePrefix(a)))
 	}
 	netns.Must(tb, n.SetUp("ul0"))
-	netns.Must(tb, n.AddBridge("cni0"))
-	netns.Must(tb, n.SetMAC("cni0", netstate.MAC{2, 0, 0, 0, 0, 1})) // as the CNI plugin does: else each port may change it
-	netns.Must(tb, n.AddVeth("pod0", n.other, "pod0"))
-	netns.Must(tb, n.other.SetUp("pod0"))
-	netns.Must(tb, n.SetMaster("pod0", "cni0"))
-	for _, d := range []string{"pod0", "cni0"} {
-		netns.Must(tb, n.SetUp(d))
-	}
-	for _, a := range []string{"10.244.0.1/24", "fd00:10::1/64"} {
-		netns.Must(tb, n.AddAddr("cni0", netip.MustParsePrefix(a)))
-	}
 	netns.Must(tb, n.Sysctl("net.ipv4.ip_forward", "1"))
 	netns.Must(tb, n.Sysctl("net.ipv6.conf.all.forwarding", "1"))
 	netns.Must(tb, n.defaults(tb))
+	return n
+}
+
+func newNode(tb testing.TB, peers int) *node {
+	tb.Helper()
+	n := newHost(tb)
+	n.bridge(tb)
 	n.flannelDevice(tb, netstate.IPv4)
 	n.flannelDevice(tb, netstate.IPv6)
 	for i := 1; i <= peers; i++ {
@@ -102,6 +100,21 @@ func newNode(tb testing.TB, peers int) *node {
 		}
 	}
 	return n
+}
+
+// bridge makes cni0 with one pod.
+func (n *node) bridge(tb testing.TB) {
+	netns.Must(tb, n.AddBridge("cni0"))
+	netns.Must(tb, n.SetMAC("cni0", netstate.MAC{2, 0, 0, 0, 0, 1})) // as the CNI plugin does: else each port may change it
+	netns.Must(tb, n.AddVeth("pod0", n.other, "pod0"))
+	netns.Must(tb, n.other.SetUp("pod0"))
+	netns.Must(tb, n.SetMaster("pod0", "cni0"))
+	for _, d := range []string{"pod0", "cni0"} {
+		netns.Must(tb, n.SetUp(d))
+	}
+	for _, a := range []string{"10.244.0.1/24", "fd00:10::1/64"} {
+		netns.Must(tb, n.AddAddr("cni0", netip.MustParsePrefix(a)))
+	}
 }
 
 func (n *node) defaults(tb testing.TB) error {
@@ -152,6 +165,9 @@ func (n *node) program(tb testing.TB, p peer) error {
 }
 
 func (n *node) interest() expect.Interest {
+	if n.in != nil {
+		return *n.in
+	}
 	in := expect.Interest{
 		Generation: 1,
 		Subnets:    slices.Clone(ownSubnets),

@@ -31,6 +31,7 @@ type pace struct {
 
 	follow []time.Time
 	audit  time.Time
+	poll   time.Time     // of WireGuard peers; zero: there are none to read
 	retry  time.Duration // the last delay after a failure
 }
 
@@ -81,7 +82,28 @@ func (p *pace) auditDue(now time.Time, interval time.Duration) bool {
 // audited sets the time of the next audit after everything was read, which is
 // as good as one. cost is what the reading took, without waiting for others.
 func (p *pace) audited(end time.Time, cost, interval time.Duration) {
-	p.audit = end.Add(min(max(interval, auditShare*cost), auditDelay*interval))
+	p.audit = end.Add(bounded(cost, interval))
+}
+
+// pollDue reports whether WireGuard peers are to be read, and sets the next time.
+func (p *pace) pollDue(now time.Time, interval time.Duration) bool {
+	if p.poll.IsZero() || now.Before(p.poll) {
+		return false
+	}
+	p.poll = now.Add(interval)
+	return true
+}
+
+// polled sets the time of the next poll by what the last one took, if there is one.
+func (p *pace) polled(end time.Time, cost, interval time.Duration) {
+	if !p.poll.IsZero() {
+		p.poll = end.Add(bounded(cost, interval))
+	}
+}
+
+// bounded is the interval, or a longer one after a slow read.
+func bounded(cost, interval time.Duration) time.Duration {
+	return min(max(interval, auditShare*cost), auditDelay*interval)
 }
 
 // next returns when to look again at the latest.
@@ -89,6 +111,9 @@ func (p *pace) next(pending bool) time.Time {
 	t := p.audit
 	if pending && p.notBefore.Before(t) {
 		t = p.notBefore
+	}
+	if !p.poll.IsZero() && p.poll.Before(t) {
+		t = p.poll
 	}
 	for _, f := range p.follow {
 		if f.Before(t) {

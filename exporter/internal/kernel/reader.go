@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -20,7 +21,8 @@ type reader struct {
 	req *requests
 	in  *interest
 	// vrf are tables that answers came from although no rule names them.
-	vrf map[tableKey]bool
+	vrf   map[tableKey]bool
+	peers *wireGuards
 	// waited is for how long others held the network lock.
 	waited time.Duration
 }
@@ -29,29 +31,43 @@ type reader struct {
 func (r *reader) perform(old *netstate.State, job *work) (*netstate.State, error) {
 	switch {
 	case job.sweep != "":
-		return r.sweep()
+		return r.sweep(old)
 	case job.recheck:
 		s, err := r.recheck(old, job)
 		if s != nil || err != nil {
 			return s, err
 		}
 		job.needSweep(resyncEvents)
-		return r.sweep()
+		return r.sweep(old)
 	}
-	return r.touch(old, job)
+	if job.touched {
+		return r.touch(old, job)
+	}
+	return r.poll(old)
+}
+
+// poll reads the WireGuard peers again. Which lease has which key, and which is
+// stale, only judge knows.
+func (r *reader) poll(old *netstate.State) (*netstate.State, error) {
+	fresh := *old
+	fresh.WireGuard, fresh.Touched = r.wireGuard(old.Links), nil
+	return r.finish(&fresh, nil)
 }
 
 // sweep reads everything.
-func (r *reader) sweep() (*netstate.State, error) {
+func (r *reader) sweep(old *netstate.State) (*netstate.State, error) {
 	r.req.hops = nil
 	s, err := r.devices()
 	if err != nil {
 		return nil, err
 	}
-	if s.Routes, err = r.tables(r.consulted(s), r.in.flannelDevices(s.Links)); err != nil {
+	if s.Routes, err = r.tables(r.consulted(s), newSieve(r.in, old, s)); err != nil {
 		return nil, err
 	}
 	s.Sort()
+	if err := r.settings(s); err != nil {
+		return nil, err
+	}
 	return r.finish(s, r.in.queries(s))
 }
 
@@ -62,8 +78,8 @@ func (r *reader) recheck(old *netstate.State, w *work) (*netstate.State, error) 
 	if err != nil {
 		return nil, err
 	}
-	flannel := r.in.flannelDevices(s.Links)
-	devices := r.suspects(old, w, flannel)
+	v := newSieve(r.in, old, s)
+	devices := r.suspects(old, w, v.flannel)
 	if len(devices) > maxDeviceDumps || !r.recheckable(old, s) {
 		return nil, nil
 	}
@@ -71,24 +87,34 @@ func (r *reader) recheck(old *netstate.State, w *work) (*netstate.State, error) 
 	whole := aliased(old.Routes)
 	union(&whole, w.tables)
 	s.Routes = slices.DeleteFunc(slices.Clone(old.Routes), func(rt netstate.Route) bool {
-		return devices[rt.Device] || whole[keyOf(rt)] || !tables[keyOf(rt)]
+		gone := devices[rt.Device] || whole[keyOf(rt)] || !tables[keyOf(rt)]
+		return gone || r.in.isPodRoute(old, rt) && !v.keeps(rt) // picked anew
 	})
 	for t := range tables {
-		if err := r.retable(s, t, whole[t], devices, flannel); err != nil {
+		if err := r.retable(s, t, whole[t], devices, v); err != nil {
 			return nil, err
 		}
 	}
+	s.Routes = append(s.Routes, v.take()...)
 	s.Sort()
+	for f, now := range r.in.podRoutes(s) {
+		if before, looked := v.was[f]; !looked || before != now {
+			return nil, nil // there may be others, of devices that were not looked at
+		}
+	}
 	for t := range aliased(s.Routes) {
 		if !whole[t] {
 			return nil, nil
 		}
 	}
+	if err := r.settings(s); err != nil {
+		return nil, err
+	}
 	return r.finish(s, r.in.queries(s))
 }
 
 // retable adds the routes of one table: all, or those through the devices.
-func (r *reader) retable(s *netstate.State, t tableKey, all bool, devices map[int]bool, flannel []int) error {
+func (r *reader) retable(s *netstate.State, t tableKey, all bool, devices map[int]bool, v *sieve) error {
 	if all {
 		devices = map[int]bool{0: true}
 	}
@@ -96,7 +122,7 @@ func (r *reader) retable(s *netstate.State, t tableKey, all bool, devices map[in
 		if _, there := s.Link(d); !there && d != 0 {
 			continue // as its routes are
 		}
-		fresh, err := r.table(t, d, flannel)
+		fresh, err := r.table(t, d, v)
 		if err != nil {
 			return err
 		}
@@ -160,25 +186,32 @@ func (r *reader) suspects(old *netstate.State, w *work, flannel []int) map[int]b
 // lookups that they can have changed. State.Touched says which subnets it concerns.
 func (r *reader) touch(old *netstate.State, w *work) (*netstate.State, error) {
 	fresh := *old
-	if err := r.reread(&fresh, w); err != nil {
+	if err := r.reread(&fresh, old, w); err != nil {
 		return nil, err
 	}
+	if !maps.Equal(r.in.relevant(old), r.in.relevant(&fresh)) {
+		if err := r.settings(&fresh); err != nil {
+			return nil, err
+		}
+	}
 	changed := changedPrefixes(old, &fresh, w)
+	if w.peers {
+		fresh.WireGuard = r.wireGuard(old.Links)
+	}
 	queries, reused := r.split(old, &fresh, changed)
 	fresh.Lookups, fresh.Touched = reused, r.in.touchedSubnets(changed)
-	if !slices.Equal(old.FDB, fresh.FDB) || slices.ContainsFunc(changed, r.in.coversPublicIP) {
-		fresh.Touched = nil // which leases have this MAC or this endpoint only judge knows
+	if !slices.Equal(old.FDB, fresh.FDB) || !samePeers(old.WireGuard, fresh.WireGuard) || slices.ContainsFunc(changed, r.in.coversPublicIP) {
+		fresh.Touched = nil // which leases have this MAC, key or endpoint only judge knows
 	}
 	return r.finish(&fresh, queries)
 }
 
 // reread replaces the lists of s that the events of a touch named. They are
 // sorted apart: the other lists are published and may be read meanwhile.
-func (r *reader) reread(s *netstate.State, w *work) (err error) {
+func (r *reader) reread(s, old *netstate.State, w *work) (err error) {
 	var fresh netstate.State
-	vteps := r.in.vteps(s.Links)
 	if len(w.tables) > 0 {
-		if fresh.Routes, err = r.tables(w.tables, r.in.flannelDevices(s.Links)); err != nil {
+		if fresh.Routes, err = r.tables(w.tables, newSieve(r.in, old, old)); err != nil {
 			return err
 		}
 		for _, rt := range s.Routes {
@@ -188,12 +221,12 @@ func (r *reader) reread(s *netstate.State, w *work) (err error) {
 		}
 	}
 	if w.neighbors {
-		if fresh.Neighbors, err = r.neighbors(vteps); err != nil {
+		if fresh.Neighbors, err = r.neighbors(r.in.vxlanDevices(old.Links)); err != nil {
 			return err
 		}
 	}
 	if w.fdb {
-		if fresh.FDB, err = r.fdb(vteps); err != nil {
+		if fresh.FDB, err = r.fdb(r.in.vxlanDevices(old.Links)); err != nil {
 			return err
 		}
 	}
@@ -237,30 +270,8 @@ func (r *reader) split(old, s *netstate.State, changed prefixSet) (ask []netstat
 	return ask, reused
 }
 
-func (r *reader) neighbors(devices []int) (all []netstate.Neighbor, err error) {
-	for _, d := range devices {
-		some, err := r.req.neighbors(d)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, some...)
-	}
-	return all, nil
-}
-
-func (r *reader) fdb(devices []int) (all []netstate.FDBEntry, err error) {
-	for _, d := range devices {
-		some, err := r.req.fdb(d)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, some...)
-	}
-	return all, nil
-}
-
 // devices begins a picture: what the kernel's network lock guards, and the
-// neighbors and FDB entries of the vxlan devices.
+// neighbors and FDB entries of the flannel devices.
 func (r *reader) devices() (s *netstate.State, err error) {
 	start := time.Now()
 	if err := r.req.barrier(); err != nil {
@@ -278,31 +289,41 @@ func (r *reader) devices() (s *netstate.State, err error) {
 		return nil, err
 	}
 	s.Sort()
-	vteps := r.in.vteps(s.Links)
-	if s.Neighbors, err = r.neighbors(vteps); err != nil {
+	vxlan := r.in.vxlanDevices(s.Links)
+	if s.Neighbors, err = r.neighbors(vxlan); err != nil {
 		return nil, err
 	}
-	s.FDB, err = r.fdb(vteps)
+	s.FDB, err = r.fdb(vxlan)
+	s.WireGuard = r.wireGuard(s.Links)
 	return s, err
 }
 
+// settings reads those of the devices that matter, which the routes may tell.
+func (r *reader) settings(s *netstate.State) error {
+	wanted := r.in.relevant(s)
+	all, err := r.req.netconf(func(d int) bool { return d == netstate.NetConfAll || wanted[d] })
+	slices.SortFunc(all, compareNetConf)
+	s.NetConf = all
+	return err
+}
+
 // tables reads the routes to keep of some tables.
-func (r *reader) tables(tables map[tableKey]bool, flannel []int) ([]netstate.Route, error) {
+func (r *reader) tables(tables map[tableKey]bool, v *sieve) ([]netstate.Route, error) {
 	var all []netstate.Route
 	for t := range tables {
-		some, err := r.table(t, 0, flannel)
+		some, err := r.table(t, 0, v)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, some...)
 	}
-	return all, nil
+	return append(all, v.take()...), nil
 }
 
-func (r *reader) table(t tableKey, device int, flannel []int) ([]netstate.Route, error) {
+func (r *reader) table(t tableKey, device int, v *sieve) ([]netstate.Route, error) {
 	var kept []netstate.Route
 	err := r.req.routes(t, device, func(rt netstate.Route) bool {
-		keep := r.in.keeps(rt, slices.Contains(flannel, rt.Device))
+		keep := v.keeps(rt)
 		if keep {
 			kept = append(kept, rt)
 		}
@@ -337,29 +358,8 @@ func (r *reader) finish(s *netstate.State, ask []netstate.Query) (*netstate.Stat
 	}
 	s.Lookups = append(s.Lookups, answers...)
 	slices.SortFunc(s.Lookups, func(a, b netstate.Lookup) int { return a.Query.Compare(b.Query) })
-	if err := r.settings(s); err != nil {
-		return nil, err
-	}
 	s.At, s.Generation, s.Complete = time.Now(), r.in.Generation, true
 	return s, nil
-}
-
-// settings reads the device settings, unless a picture that is touched has
-// those that its lookups need: of all devices that packets come and go by.
-func (r *reader) settings(s *netstate.State) (err error) {
-	wanted := newScope(r.in, s, nil).devices
-	unknown := len(s.NetConf) == 0
-	for _, l := range s.Lookups {
-		if in := l.Query.IIF; in != 0 {
-			wanted[in] = true
-			_, known := s.NetConfOf(netstate.FamilyOf(l.Query.Dst), in)
-			unknown = unknown || !known
-		}
-	}
-	if unknown {
-		s.NetConf, err = r.req.netconf(func(d int) bool { return d == netstate.NetConfAll || wanted[d] })
-	}
-	return err
 }
 
 // learn notes the tables of answers that no rule names.

@@ -13,16 +13,16 @@ type scope struct {
 	base    *netstate.State   // the picture: its links and addresses are what events are compared with
 	devices map[int]bool      // that the picture depends on
 	tables  map[tableKey]bool // that a lookup may consult; nil: not known yet, so all
+	// pods are the routes to the node's own pods that matter: the one in the
+	// picture, or any (the zero prefix); none in a family that is not here.
+	pods map[netstate.Family]netip.Prefix
 }
 
 func newScope(in *interest, s *netstate.State, tables map[tableKey]bool) *scope {
-	c := &scope{in: in, base: s, devices: map[int]bool{}, tables: tables}
-	for _, l := range s.Links {
-		if in.named(l) {
-			c.device(l.Index)
-		}
-		if in.flannel(l) {
-			c.device(l.Lower)
+	c := &scope{in: in, base: s, devices: in.relevant(s), tables: tables, pods: in.podRoutes(s)}
+	for _, a := range s.Addrs {
+		if slices.ContainsFunc(in.own, func(own netip.Prefix) bool { return own.Contains(a.Prefix.Addr()) }) {
+			c.device(a.Device) // pods may be behind it once it is up
 		}
 	}
 	for _, r := range s.Routes {
@@ -52,6 +52,11 @@ func (c *scope) within(o *scope) bool {
 			return false
 		}
 	}
+	for f, p := range c.pods {
+		if before, ok := o.pods[f]; !ok || before.IsValid() && before != p {
+			return false
+		}
+	}
 	return c.in == o.in
 }
 
@@ -60,7 +65,11 @@ func (c *scope) route(r netstate.Route, viaFlannel bool) bool {
 	if c.tables != nil && !c.tables[tableKey{netstate.FamilyOf(r.Dst.Addr()), r.Table}] {
 		return false
 	}
-	return c.in.keeps(r, viaFlannel) || c.in.coversPublicIP(r.Dst)
+	if c.in.keeps(r, viaFlannel) || c.in.coversPublicIP(r.Dst) {
+		return true
+	}
+	p, ok := c.pods[netstate.FamilyOf(r.Dst.Addr())]
+	return ok && (!p.IsValid() || p == r.Dst) && leadsToPods(r) && c.in.podRoute(r, viaFlannel)
 }
 
 // hasAddr reports whether the picture's device has the address.

@@ -333,3 +333,29 @@ func TestLateEvents(t *testing.T) {
 		t.Errorf("hints %+v", job.hints)
 	}
 }
+
+// TestLateDevice: a device that matters only now is read, even if something else
+// happened meanwhile. Its own events went by unread, and were never made up for.
+func TestLateDevice(t *testing.T) {
+	n := newNode(t, 2)
+	netns.Must(t, n.AddVeth("ul1", n.other, "ul1"))
+	netns.Must(t, n.SetUp("ul1"))
+	w := n.stepped(t, n.config())
+	netns.Must(t, n.SetMTU("ul1", 1234))
+	w.idle()
+	first := true
+	w.cfg.read = func(r *reader, old *netstate.State, job *work) (*netstate.State, error) {
+		s, err := r.perform(old, job)
+		if first {
+			first = false
+			netns.Must(t, n.RouteDel(netstate.Route{Dst: n.peers[2].subnet}))
+		}
+		return s, err
+	}
+	p := n.peers[0]
+	netns.Must(t, n.RouteReplace(netstate.Route{Dst: p.subnet, Device: n.MustIndex(t, "ul1")}))
+	s := w.until("both", func(s *netstate.State) bool { return !hasRoute(s, p) && !hasRoute(s, n.peers[2]) })
+	if l, _ := s.Link(n.MustIndex(t, "ul1")); l.MTU != 1234 {
+		t.Errorf("ul1 is not as it is now: %+v", l)
+	}
+}

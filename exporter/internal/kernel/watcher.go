@@ -43,7 +43,7 @@ func newWatcher(cfg Config, states chan<- *netstate.State) (*watcher, error) {
 	}
 	w := &watcher{cfg: cfg, netns: netns, states: states, picture: &netstate.State{}, sent: &netstate.State{}}
 	w.counters.Resyncs = map[string]uint64{}
-	w.reader = &reader{in: newInterest(expect.Interest{})}
+	w.reader = &reader{in: newInterest(expect.Interest{}), peers: &wireGuards{netns: netns}}
 	if err := w.open(); err != nil {
 		w.close()
 		return nil, err
@@ -140,6 +140,10 @@ func (w *watcher) send(ctx context.Context, s *netstate.State) {
 
 func (w *watcher) setInterest(in expect.Interest) {
 	w.reader.in = newInterest(in)
+	w.pace.poll = time.Time{}
+	if len(in.WireGuard) > 0 {
+		w.pace.poll = time.Now().Add(w.cfg.pollInterval)
+	}
 	if w.events != nil {
 		w.events.setScope(w.unread())
 	}
@@ -164,6 +168,9 @@ func (w *watcher) step(ctx context.Context, now time.Time) *netstate.State {
 	}
 	if w.pace.auditDue(now, w.cfg.AuditInterval) {
 		w.work.needSweep(resyncAudit)
+	}
+	if w.pace.pollDue(now, w.cfg.pollInterval) && slices.ContainsFunc(w.picture.Links, w.reader.in.wireGuard) {
+		w.work.peers = true
 	}
 	if w.pace.followDue(now) {
 		w.work.recheck = true
@@ -192,6 +199,9 @@ func (w *watcher) step(ctx context.Context, now time.Time) *netstate.State {
 		w.counters.LastAudit = end
 		w.pace.audited(end, cost, w.cfg.AuditInterval)
 	}
+	if job.peers {
+		w.pace.polled(end, end.Sub(now), w.cfg.pollInterval)
+	}
 	if job.moved() {
 		w.pace.settle(end, w.cfg.followUps)
 	}
@@ -204,10 +214,13 @@ func (w *watcher) accept(s *netstate.State, job *work) *netstate.State {
 	silent := len(job.hints) == 0
 	audit := job.sweep == resyncAudit && !job.recheck && !job.touched // and nothing else
 	if silent && (audit || job.sweep == "") {
-		changed := drift(newScope(w.reader.in, s, nil), w.picture, s)
+		changed := 0
+		if !job.polls() {
+			changed = drift(newScope(w.reader.in, s, nil), w.picture, s)
+		}
 		if audit {
 			w.counters.AuditDrift += uint64(changed)
-		} else if changed == 0 && w.sent.Complete {
+		} else if changed == 0 && samePeers(w.picture.WireGuard, s.WireGuard) && w.sent.Complete {
 			w.picture = s
 			return nil
 		}
@@ -279,12 +292,9 @@ func (w *watcher) read(ctx context.Context, job *work) (s *netstate.State, cost 
 			return s, cost, nil
 		}
 		job.merge(late)
-		switch {
-		case !agreed:
+		if !agreed {
 			w.reader.learn(s)
 			job.needSweep(resyncDisagreement)
-		case late.empty(): // a device matters only now: its events went by unread
-			job.recheck = true
 		}
 	}
 }

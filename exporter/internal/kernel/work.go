@@ -35,11 +35,16 @@ type work struct {
 	fdb       bool
 	prefixes  []netip.Prefix
 
+	peers bool // of WireGuard devices, of which no event tells
+
 	hints hintLog
 	since time.Time // when the oldest hint was received
 }
 
-func (w *work) empty() bool { return w.sweep == "" && !w.recheck && !w.touched }
+func (w *work) empty() bool { return w.sweep == "" && !w.recheck && !w.touched && !w.peers }
+
+// polls reports whether only WireGuard peers are read.
+func (w *work) polls() bool { return w.peers && !w.readsLinks() && !w.touched }
 
 // readsLinks reports whether devices and addresses are read again as well.
 func (w *work) readsLinks() bool { return w.sweep != "" || w.recheck }
@@ -110,6 +115,7 @@ func (w *work) merge(o work) {
 	}
 	w.recheck = w.recheck || o.recheck
 	w.touched = w.touched || o.touched
+	w.peers = w.peers || o.peers
 	union(&w.devices, o.devices)
 	union(&w.tables, o.tables)
 	w.neighbors = w.neighbors || o.neighbors
