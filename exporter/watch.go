@@ -35,11 +35,16 @@ func watch(ctx context.Context, cfg config) error {
 		Past:       mem.past,
 		Log:        cfg.log,
 	})
+	tasks, ctx := errgroup.WithContext(ctx)
 	latest := func() *wire.Snapshot { s, _ := eng.Latest(); return s }
+	registry := metrics.NewRegistry(latest, detection, cfg.maxProblems)
+	if mem.store != nil {
+		metrics.RegisterHistory(registry, mem.status)
+	}
 	handler := api.Handler(api.Config{
 		Latest:      latest,
 		Idle:        eng.Idle,
-		Metrics:     metrics.Handler(metrics.NewRegistry(latest, detection, cfg.maxProblems), cfg.log),
+		Metrics:     metrics.Handler(registry, cfg.log),
 		MetricsPath: cfg.web.metricsPath,
 		Events:      mem.events,
 		History:     mem.status,
@@ -56,7 +61,6 @@ func watch(ctx context.Context, cfg config) error {
 		"node", cfg.judge.Node, "leases", cfg.leases.name, "where", cfg.leases.where, "why", cfg.leases.why, "netns", cfg.kernel.NetNS)
 	defer mem.record(latest)()
 	sets, states := make(chan lease.Set), make(chan *netstate.State)
-	tasks, ctx := errgroup.WithContext(ctx)
 	task := func(name string, run func() error) {
 		tasks.Go(func() error {
 			if err := run(); err != nil {

@@ -182,8 +182,8 @@ func (x *explainer) stranger() {
 	switch {
 	case known && network.Contains(x.address):
 		x.out.Place = wire.PlaceFree
-		x.out.Answer = fmt.Sprintf("%s is in the pod network %s, but no lease holds it: no node has such pods, or its Node is no lease (see skipped in /api/v1/status)",
-			x.address, network)
+		x.out.Answer = fmt.Sprintf("%s is in the pod network %s, but no lease holds it: "+
+			"no node has such pods, or its Node is no lease (see skipped in /api/v1/status)", x.address, network)
 	case known:
 		x.out.Place = wire.PlaceOutside
 		x.out.Answer = fmt.Sprintf("%s is not in the pod network %s: flannel has nothing to do with it", x.address, network)

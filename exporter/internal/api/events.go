@@ -124,7 +124,8 @@ func (h handler) stream(w http.ResponseWriter, r *http.Request, q eventQuery) {
 		defer func() { <-h.streams }()
 	default:
 		w.Header().Set("Retry-After", "5")
-		Problem(w, http.StatusServiceUnavailable, fmt.Sprintf("%d clients follow the events already: try again later, or without Accept: %s", maxStreams, eventStream))
+		Problem(w, http.StatusServiceUnavailable,
+			fmt.Sprintf("%d clients follow the events already: try again later, or without Accept: %s", maxStreams, eventStream))
 		return
 	}
 	out := newSender(w)

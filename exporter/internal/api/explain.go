@@ -31,7 +31,8 @@ func parseAddress(r *http.Request) (netip.Addr, error) {
 	}
 	a, err := netip.ParseAddr(s)
 	if err != nil || a.Zone() != "" {
-		return netip.Addr{}, fmt.Errorf("address is %q: expected an IPv4 or IPv6 address without a prefix length or a zone, e.g. 10.244.2.7 or fd00:10:244::7", s)
+		return netip.Addr{}, fmt.Errorf(
+			"address is %q: expected an IPv4 or IPv6 address without a prefix length or a zone, e.g. 10.244.2.7 or fd00:10:244::7", s)
 	}
 	return a.Unmap(), nil
 }

@@ -95,7 +95,8 @@ func (h *file) read() (parsed, error) {
 	}
 	for _, r := range p.records {
 		if r.Header != nil && r.Header.Version != version {
-			return p, fmt.Errorf("%s has the format %d, of another version of routewatch: move it away, or give another path", h.path, r.Header.Version)
+			return p, fmt.Errorf("%s has the format %d, of another version of routewatch: move it away, or give another path",
+				h.path, r.Header.Version)
 		}
 		h.apply(r)
 	}

@@ -33,9 +33,10 @@ import (
 )
 
 const (
-	// DefaultMaxSize and MinSize bound the bound, in bytes.
+	// DefaultMaxSize is the bound of the file in bytes.
 	DefaultMaxSize = 10 << 20
-	MinSize        = 1 << 20
+	// MinSize is the least bound that makes sense.
+	MinSize = 1 << 20
 
 	maxEvents     = eventlog.Kept
 	membersInLine = 1000
@@ -116,7 +117,8 @@ func damageText(path string, p parsed) string {
 		parts = append(parts, "what is damaged was skipped: "+strings.Join(places, ", "))
 	}
 	if p.torn > 0 {
-		parts = append(parts, fmt.Sprintf("the last record was not written to its end (%d bytes of it) and is lost: the exporter was killed, or the node lost its power", p.torn))
+		parts = append(parts, fmt.Sprintf("the last record was not written to its end (%d bytes of it) and is lost: "+
+			"the exporter was killed, or the node lost its power", p.torn))
 	}
 	return path + ": " + strings.Join(parts, "; ")
 }
@@ -245,7 +247,8 @@ func (s *Store) wrote(page eventlog.Page, log *eventlog.Log) {
 		s.update(func(h *wire.History) { h.Problem = "" })
 	}
 	if page.Gap {
-		message := fmt.Sprintf("%s: more than %d events came faster than they could be written, the oldest of them are lost", s.path, eventlog.Kept)
+		message := fmt.Sprintf("%s: more than %d events came faster than they could be written, the oldest of them are lost",
+			s.path, eventlog.Kept)
 		s.log.Warn("history is damaged", "problem", message)
 		log.Append(wire.Event{Time: now, Type: verdict.HistoryDamaged, Message: message})
 		s.update(func(h *wire.History) { h.Lost++; h.Problem = message })
