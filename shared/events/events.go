@@ -58,8 +58,9 @@ func changes(old, next *wire.Snapshot) []wire.Event {
 
 func opened(old, next *wire.Snapshot) []wire.Event {
 	var events []wire.Event
+	before := byID(old.Incidents)
 	for _, i := range next.Incidents {
-		was, known := find(old.Incidents, i.ID)
+		was, known := before[i.ID]
 		e := wire.Event{Time: next.Time, Type: verdict.IncidentOpened, Incident: &i}
 		switch {
 		case !known:
@@ -86,8 +87,9 @@ func grew(was, is int) bool {
 
 func closed(old, next *wire.Snapshot) []wire.Event {
 	var events []wire.Event
+	open := byID(next.Incidents)
 	for _, i := range old.Incidents {
-		if _, open := find(next.Incidents, i.ID); open {
+		if _, still := open[i.ID]; still {
 			continue
 		}
 		i = i.With(next.Recent, old.ChangeSeq)
@@ -100,12 +102,12 @@ func closed(old, next *wire.Snapshot) []wire.Event {
 	return events
 }
 
-func find(incidents []wire.Incident, id string) (wire.Incident, bool) {
-	n := slices.IndexFunc(incidents, func(i wire.Incident) bool { return i.ID == id })
-	if n < 0 {
-		return wire.Incident{}, false
+func byID(incidents []wire.Incident) map[string]wire.Incident {
+	m := make(map[string]wire.Incident, len(incidents))
+	for _, i := range incidents {
+		m[i.ID] = i
 	}
-	return incidents[n], true
+	return m
 }
 
 // Cause says in a few words what an incident is about.

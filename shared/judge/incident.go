@@ -25,11 +25,11 @@ const joinWindow = 2 * time.Second
 // after a restart until the leases were read.
 func (f *fold) incidents() {
 	g := groups{byID: map[string]*wire.Incident{}, byCause: map[cause][]*wire.Incident{}}
-	alive := map[string]bool{}
+	alive, old := map[string]bool{}, map[string]bool{}
 	for _, i := range f.prev.Incidents {
 		i.Subnets = slices.Clone(i.Subnets)
 		g.add(&i)
-		alive[i.ID] = !f.next.LeasesRead
+		alive[i.ID], old[i.ID] = !f.next.LeasesRead, true
 	}
 	for i := range f.next.Leases {
 		l := &f.next.Leases[i]
@@ -48,9 +48,14 @@ func (f *fold) incidents() {
 		worsen(g.byID[l.Incident], l)
 	}
 	for id, i := range g.byID {
-		if alive[id] {
-			f.next.Incidents = append(f.next.Incidents, f.around(*i))
+		if !alive[id] {
+			continue
 		}
+		told := uint64(0)
+		if old[id] {
+			told = f.prev.ChangeSeq // what was around it before it has already
+		}
+		f.next.Incidents = append(f.next.Incidents, i.With(f.next.Recent, told))
 	}
 	slices.SortFunc(f.next.Incidents, func(a, b wire.Incident) int {
 		if c := a.Start.Compare(b.Start); c != 0 {
@@ -155,17 +160,6 @@ func worsen(i *wire.Incident, l *wire.Lease) {
 	if l.Effect.Rank() < i.Effect.Rank() {
 		i.State, i.Effect = l.State, l.Effect
 	}
-}
-
-// around adds to an incident what else happened: for a new one what is recent,
-// for others what is new.
-func (f *fold) around(i wire.Incident) wire.Incident {
-	for _, old := range f.prev.Incidents {
-		if old.ID == i.ID {
-			return i.With(f.next.Recent, f.prev.ChangeSeq)
-		}
-	}
-	return i.With(f.next.Recent, 0)
 }
 
 // resume gives a lease that is seen for the first time since a restart the
