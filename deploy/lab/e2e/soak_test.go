@@ -236,7 +236,9 @@ func (k *soak) report(t *testing.T) {
 	t.Logf("a bad effect while the packet arrived: %d; delivered while it did not for longer than %s: %d", falseAlarms, stable, falseCalm)
 }
 
-func (d dispute) alarm() bool { return d.lease.State != verdict.OK && d.lease.Effect != verdict.Delivered }
+func (d dispute) alarm() bool {
+	return d.lease.State != verdict.OK && d.lease.Effect != verdict.Delivered
+}
 
 func (*soak) text(d dispute) string {
 	if d.alarm() {
