@@ -16,6 +16,7 @@ TOOLS    = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/routewatch/tools
 tool     = $(TOOLS)/$(1)-$(shell sed -n 's|.*$(2) \(v[^ ]*\).*|\1|p' .ci/tools/$(1)/go.mod)-$(shell go env GOVERSION)
 LINT     = $(call tool,golangci-lint,/golangci-lint/v2)
 PROMTOOL = $(call tool,promtool,/prometheus/prometheus)
+OPENAPI  = $(call tool,openapi,/getkin/kin-openapi)
 
 # The parts of a real cluster have a module each, deploy/lab/parts/NAME, and are
 # kept as the tools are, by what they are built from.
@@ -29,7 +30,7 @@ PARTS     = $(call part,etcd,/etcd/server/v3) $(call part,kube,k8s.io/kubernetes
 TESTFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test parts e2e lint rules image push binaries manifests fmt clean
+.PHONY: help build demo test parts e2e lint rules openapi image push binaries manifests fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +69,9 @@ rules: $(PROMTOOL) ## check and test the alerts with promtool (built once into a
 	$(PROMTOOL) check rules --lint=all --lint-fatal dashboards/rules/routewatch.rules.yaml
 	$(PROMTOOL) test rules dashboards/rules/test/*.yaml
 	$(PROMTOOL) check config deploy/prometheus.yaml
+
+openapi: $(OPENAPI) ## check that the API's document is OpenAPI 3.1 (built once into a cache)
+	$(OPENAPI) exporter/internal/api/openapi.json
 
 # IMAGE is its name, as in: make image push IMAGE=registry.example/routewatch:v1.2.3
 IMAGE ?= localhost/routewatch:dev

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/exporter-toolkit/web"
 	"github.com/urfave/cli/v2"
 
+	"routewatch/exporter/internal/history"
 	"routewatch/exporter/internal/kernel"
 	"routewatch/shared/expect"
 	"routewatch/shared/judge"
@@ -31,8 +32,14 @@ type config struct {
 	kernel      kernel.Config
 	maxProblems int
 	once        bool
+	history     historyConfig
 	web         webConfig
 	log         *slog.Logger
+}
+
+type historyConfig struct {
+	path    string // "" none
+	maxSize int64  // bytes
 }
 
 type webConfig struct {
@@ -58,6 +65,9 @@ const (
 	maxReceiveBuffer = 1 << 29
 )
 
+// maxHistory is what can still be read at the start without being felt.
+const maxHistory = 1 << 30
+
 // parse checks the flags. Every error says which flag and what was expected.
 func parse(c *cli.Context, stderr io.Writer) (config, error) {
 	var cfg config
@@ -74,11 +84,15 @@ func parse(c *cli.Context, stderr io.Writer) (config, error) {
 		NetNS: c.Path(flagNetNS), AuditInterval: c.Duration(flagAuditInterval), ReceiveBuffer: c.Int(flagReceiveBuffer),
 	}
 	cfg.maxProblems = c.Int(flagMaxProblems)
+	cfg.history = historyConfig{c.Path(flagHistoryFile), c.Int64(flagHistoryMaxSize)}
 	cfg.judge.Grace = c.Duration(flagGrace)
 	cfg.judge.MaxSilence = max(minSilence, silentAudits*c.Duration(flagAuditInterval))
 	switch {
 	case cfg.maxProblems < 0:
 		return cfg, fmt.Errorf("--%s is %d: expected 0 or more", flagMaxProblems, cfg.maxProblems)
+	case cfg.history.maxSize < history.MinSize || cfg.history.maxSize > maxHistory:
+		return cfg, fmt.Errorf("--%s is %d: expected a number of bytes from %d to %d",
+			flagHistoryMaxSize, cfg.history.maxSize, history.MinSize, maxHistory)
 	case cfg.judge.Grace < 0:
 		return cfg, fmt.Errorf("--%s is %s: expected 0 or more, e.g. 60s", flagGrace, cfg.judge.Grace)
 	case cfg.kernel.AuditInterval < time.Second:

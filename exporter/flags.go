@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/urfave/cli/v2"
 
+	"routewatch/exporter/internal/history"
 	"routewatch/exporter/internal/kernel"
 	"routewatch/shared/lease"
 )
@@ -39,6 +40,8 @@ const (
 	flagMaxProblems      = "metrics.max-problems"
 	flagOnce             = "once"
 	flagReceiveBuffer    = "netlink.receive-buffer"
+	flagHistoryFile      = "history.file"
+	flagHistoryMaxSize   = "history.max-size"
 	flagListenAddress    = "web.listen-address"
 	flagTelemetryPath    = "web.telemetry-path"
 	flagWebConfig        = "web.config.file"
@@ -67,6 +70,10 @@ func flags() []cli.Flag {
 			Usage: "how many broken leases have a metric of their own; the worst come first"},
 		&cli.BoolFlag{Name: flagOnce, EnvVars: env(flagOnce),
 			Usage: "print one status as JSON and exit: 0 healthy, 1 problems, 2 cannot tell"},
+		&cli.PathFlag{Name: flagHistoryFile, EnvVars: env(flagHistoryFile), DefaultText: "none, only in memory",
+			Usage: "`FILE` that keeps events and open incidents over a restart; its folder must be writable"},
+		&cli.Int64Flag{Name: flagHistoryMaxSize, EnvVars: env(flagHistoryMaxSize), Value: history.DefaultMaxSize,
+			Usage: "`BYTES` that the history takes on disk at most; the oldest events go first"},
 		&cli.StringSliceFlag{Name: flagListenAddress, EnvVars: env(flagListenAddress),
 			Value: cli.NewStringSlice(net.JoinHostPort("127.0.0.1", defaultPort)),
 			Usage: "`ADDRESS` to serve on; the port may be left out; give it again for more"},

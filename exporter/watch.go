@@ -12,6 +12,7 @@ import (
 	"routewatch/exporter/internal/engine"
 	"routewatch/exporter/internal/kernel"
 	"routewatch/exporter/internal/metrics"
+	"routewatch/shared/events"
 	"routewatch/shared/expect"
 	"routewatch/shared/judge"
 	"routewatch/shared/lease"
@@ -23,20 +24,32 @@ import (
 // fails ends the others.
 func watch(ctx context.Context, cfg config) error {
 	detection := metrics.NewDetection()
+	mem := recall(cfg)
 	eng := engine.New(engine.Config{
 		Next: func(previous *wire.Snapshot, in judge.Input) (*wire.Snapshot, time.Time) {
 			return judge.Next(cfg.judge, previous, in)
 		},
 		InterestOf: func(set *lease.Set) expect.Interest { return expect.InterestOf(cfg.judge.Flannel, set) },
 		Observe:    detection.Observe,
+		Changed:    func(old, next *wire.Snapshot) { mem.events.Append(events.Between(old, next)...) },
+		Past:       mem.past,
 		Log:        cfg.log,
 	})
+	tasks, ctx := errgroup.WithContext(ctx)
 	latest := func() *wire.Snapshot { s, _ := eng.Latest(); return s }
+	registry := metrics.NewRegistry(latest, detection, cfg.maxProblems)
+	if mem.store != nil {
+		metrics.RegisterHistory(registry, mem.status)
+	}
 	handler := api.Handler(api.Config{
 		Latest:      latest,
 		Idle:        eng.Idle,
-		Metrics:     metrics.Handler(metrics.NewRegistry(latest, detection, cfg.maxProblems), cfg.log),
+		Metrics:     metrics.Handler(registry, cfg.log),
 		MetricsPath: cfg.web.metricsPath,
+		Events:      mem.events,
+		History:     mem.status,
+		Explain:     explainer(cfg, eng),
+		Stop:        ctx.Done(),
 	})
 	handler = bounded(handler, cfg.web.pprof)
 	listeners, err := listen(ctx, cfg.web.addresses)
@@ -46,8 +59,8 @@ func watch(ctx context.Context, cfg config) error {
 
 	cfg.log.Info("starting", "version", version.Version, "revision", version.GetRevision(),
 		"node", cfg.judge.Node, "leases", cfg.leases.name, "where", cfg.leases.where, "why", cfg.leases.why, "netns", cfg.kernel.NetNS)
+	defer mem.record(latest)()
 	sets, states := make(chan lease.Set), make(chan *netstate.State)
-	tasks, ctx := errgroup.WithContext(ctx)
 	task := func(name string, run func() error) {
 		tasks.Go(func() error {
 			if err := run(); err != nil {

@@ -22,10 +22,12 @@ func history(next *wire.Lease, prev wire.Lease, chain expect.Chain, e *evidence,
 		}
 		if prev.Incident != "" && next.State == verdict.Unknown { // it goes on where it was when the lease is known again
 			next.Cause, next.Actor, next.Incident = prev.Cause, prev.Actor, prev.Incident
+			next.CauseDevice = prev.CauseDevice
 		}
 		return
 	}
 	next.Cause, next.Actor, next.Incident = prev.Cause, prev.Actor, prev.Incident
+	next.CauseDevice = prev.CauseDevice
 	if next.Cause == "" {
 		next.Cause = verdict.CauseUnknown
 	}
@@ -33,11 +35,21 @@ func history(next *wire.Lease, prev wire.Lease, chain expect.Chain, e *evidence,
 	if next.State != prev.State || !prev.State.Bad() {
 		if h, cause, ok := explain(next.State, chain, e); ok {
 			next.Cause, next.Actor, at = cause, actorOf(h), h.At
+			next.CauseDevice = deviceOfCause(h, cause, e)
 		}
 	}
 	if next.Since.IsZero() {
 		next.Since = at
 	}
+}
+
+// deviceOfCause names the device that something happened to, where it was one.
+func deviceOfCause(h netstate.Hint, cause verdict.Cause, e *evidence) string {
+	switch cause {
+	case verdict.CauseLinkDown, verdict.LinkDeleted, verdict.AddressRemoved, verdict.MACChanged, verdict.SysctlChanged:
+		return cmpOr(h.Device, e.state.LinkName(h.Index))
+	}
+	return ""
 }
 
 // explain finds the first event that can have led to the state.

@@ -161,7 +161,7 @@ func lookupText(e *evidence, l netstate.Lookup) string {
 	if r.Gateway.IsValid() {
 		b.WriteString(" via " + r.Gateway.String())
 	}
-	b.WriteString(" dev " + e.state.LinkName(r.Device))
+	b.WriteString(" dev " + cmpOr(e.state.LinkName(r.Device), "of index "+strconv.Itoa(r.Device)))
 	return b.String() + " by " + matched(r)
 }
 

@@ -3,7 +3,9 @@ package judge
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
+	"time"
 
 	"routewatch/shared/verdict"
 	"routewatch/shared/wire"
@@ -12,20 +14,26 @@ import (
 // maxSubnets is how many subnets an incident names.
 const maxSubnets = 20
 
+// joinWindow is how long after the last lease of an incident another one may
+// still join it: the routes of one device are dropped one by one, and who
+// deletes a thousand of them does not do it at once.
+const joinWindow = 2 * time.Second
+
 // incidents groups the leases that went bad together by what broke them: one
 // flap of a device with 5,000 leases is one incident. An incident ends when
-// none of its leases is bad any more; while they are unknown it stays open.
+// none of its leases is bad any more; while they are unknown it stays open, and
+// after a restart until the leases were read.
 func (f *fold) incidents() {
-	open := map[string]*wire.Incident{}
+	g := groups{byID: map[string]*wire.Incident{}, byCause: map[cause][]*wire.Incident{}}
+	alive, old := map[string]bool{}, map[string]bool{}
 	for _, i := range f.prev.Incidents {
 		i.Subnets = slices.Clone(i.Subnets)
-		open[i.ID] = &i
+		g.add(&i)
+		alive[i.ID], old[i.ID] = !f.next.LeasesRead, true
 	}
-	fresh := map[string]*wire.Incident{} // by cause, actor and time
-	alive := map[string]bool{}
 	for i := range f.next.Leases {
 		l := &f.next.Leases[i]
-		if l.State == verdict.Unknown && open[l.Incident] != nil {
+		if l.State == verdict.Unknown && g.byID[l.Incident] != nil {
 			alive[l.Incident] = true
 			continue
 		}
@@ -33,16 +41,21 @@ func (f *fold) incidents() {
 			l.Incident = ""
 			continue
 		}
-		if open[l.Incident] == nil {
-			l.Incident = f.join(fresh, open, l)
+		if g.byID[l.Incident] == nil {
+			l.Incident = f.join(&g, l)
 		}
 		alive[l.Incident] = true
-		worsen(open[l.Incident], l)
+		worsen(g.byID[l.Incident], l)
 	}
-	for id, i := range open {
-		if alive[id] {
-			f.next.Incidents = append(f.next.Incidents, *i)
+	for id, i := range g.byID {
+		if !alive[id] {
+			continue
 		}
+		told := uint64(0)
+		if old[id] {
+			told = f.prev.ChangeSeq // what was around it before it has already
+		}
+		f.next.Incidents = append(f.next.Incidents, i.With(f.next.Recent, told))
 	}
 	slices.SortFunc(f.next.Incidents, func(a, b wire.Incident) int {
 		if c := a.Start.Compare(b.Start); c != 0 {
@@ -52,13 +65,52 @@ func (f *fold) incidents() {
 	})
 }
 
-// join puts a lease that went bad now into the incident of its cause, a new one if need be.
-func (f *fold) join(fresh, open map[string]*wire.Incident, l *wire.Lease) string {
-	key := string(l.Cause) + l.Since.String()
-	if l.Actor != nil {
-		key += fmt.Sprint(*l.Actor)
+// groups are the open incidents.
+type groups struct {
+	byID    map[string]*wire.Incident
+	byCause map[cause][]*wire.Incident
+}
+
+// cause is what the leases of one incident have in common.
+type cause struct {
+	verdict.Cause
+	device string
+	actor  wire.Actor
+}
+
+func causeOf(c verdict.Cause, device string, actor *wire.Actor) cause {
+	k := cause{Cause: c, device: device}
+	// What follows from a device is the device's doing, whether or not the
+	// kernel announced the end of each route.
+	if actor != nil && device == "" {
+		k.actor = *actor
 	}
-	i := fresh[key]
+	return k
+}
+
+func (g *groups) add(i *wire.Incident) {
+	if i.Joined.IsZero() { // after a restart
+		i.Joined = i.Start
+	}
+	g.byID[i.ID] = i
+	k := causeOf(i.Cause, i.Device, i.Actor)
+	g.byCause[k] = append(g.byCause[k], i)
+}
+
+// find returns the open incident that a lease which went bad now belongs to.
+func (g *groups) find(k cause, since time.Time) *wire.Incident {
+	for _, i := range g.byCause[k] {
+		if !since.Before(i.Start.Add(-joinWindow)) && !since.After(i.Joined.Add(joinWindow)) {
+			return i
+		}
+	}
+	return nil
+}
+
+// join puts a lease that went bad now into the incident of its cause, a new one if need be.
+func (f *fold) join(g *groups, l *wire.Lease) string {
+	device := f.deviceOf(l)
+	i := g.find(causeOf(l.Cause, device, l.Actor), l.Since)
 	if i == nil {
 		f.next.IncidentSeq++
 		totals := maps.Clone(f.next.IncidentsTotal)
@@ -69,19 +121,30 @@ func (f *fold) join(fresh, open map[string]*wire.Incident, l *wire.Lease) string
 		f.next.IncidentsTotal = totals
 		i = &wire.Incident{
 			ID:    fmt.Sprintf("%s-%d", f.in.Now.UTC().Format("20060102T150405Z"), f.next.IncidentSeq),
-			Cause: l.Cause, Actor: l.Actor, Device: f.deviceOf(l), Start: l.Since,
+			Cause: l.Cause, Actor: l.Actor, Device: device, Start: l.Since,
 			State: l.State, Effect: l.Effect,
 		}
-		fresh[key], open[i.ID] = i, i
+		g.add(i)
 	}
 	i.Leases++
+	if l.Since.Before(i.Start) {
+		i.Start = l.Since
+	}
+	if l.Since.After(i.Joined) {
+		i.Joined = l.Since
+	}
 	if len(i.Subnets) < maxSubnets {
 		i.Subnets = append(i.Subnets, l.Lease)
 	}
 	return i.ID
 }
 
+// deviceOf is the device that a lease's cause happened to; where no event named
+// it, flannel's.
 func (f *fold) deviceOf(l *wire.Lease) string {
+	if l.CauseDevice != "" {
+		return l.CauseDevice
+	}
 	switch l.Cause {
 	case verdict.CauseLinkDown, verdict.LinkDeleted, verdict.AddressRemoved, verdict.MACChanged:
 		for _, d := range f.next.Devices {
@@ -97,4 +160,18 @@ func worsen(i *wire.Incident, l *wire.Lease) {
 	if l.Effect.Rank() < i.Effect.Rank() {
 		i.State, i.Effect = l.State, l.Effect
 	}
+}
+
+// resume gives a lease that is seen for the first time since a restart the
+// incident that it belonged to before. It was complete once, or older than the
+// grace, or it would not have been in one.
+func (f *fold) resume(fresh *wire.Lease, subnet netip.Prefix) {
+	id, ok := f.prev.Awaited[subnet]
+	n := slices.IndexFunc(f.prev.Incidents, func(i wire.Incident) bool { return i.ID == id })
+	if !ok || n < 0 {
+		return
+	}
+	i := f.prev.Incidents[n]
+	fresh.Incident, fresh.Completed = i.ID, true
+	fresh.Cause, fresh.Actor, fresh.CauseDevice, fresh.Since = i.Cause, i.Actor, i.Device, i.Start
 }

@@ -73,13 +73,18 @@ func Next(opts Options, previous *wire.Snapshot, in Input) (*wire.Snapshot, time
 		Generation:     f.set.Generation,
 		Triggered:      f.state.Triggered,
 	}
+	if !f.next.LeasesRead {
+		f.next.Awaited = previous.Awaited
+	}
 	// A picture of generation 0 was read for no leases at all.
 	f.next.Complete = f.set.Complete && f.state.Complete && f.set.Generation > 0 && f.state.Generation > 0
 	f.sources()
 	f.devices()
+	f.changes()
 	f.leases()
 	f.stale()
 	f.nodeProblems()
+	f.rememberNodeProblems()
 	f.incidents()
 	f.next.Summary = summarize(f.next)
 	f.next.Healthy = f.healthy()
@@ -170,10 +175,10 @@ func (f *fold) sources() {
 		{Name: "kernel", Complete: f.state.Complete, Problem: f.state.Problem, LastSync: f.state.At},
 	}
 	if f.in.Set == nil {
-		f.next.Sources[0].Problem = "not read yet"
+		f.next.Sources[0].Problem = wire.NotReadYet
 	}
 	if f.in.State == nil {
-		f.next.Sources[1].Problem = "not read yet"
+		f.next.Sources[1].Problem = wire.NotReadYet
 	}
 	for _, s := range f.set.Skipped {
 		f.next.Skipped = append(f.next.Skipped, wire.Skipped(s))
@@ -188,7 +193,11 @@ func (f *fold) devices() {
 		}
 		d := wire.Device{Family: family, Name: names[0], VNI: f.next.VNI}
 		if link, ok := f.view.device(family); ok {
-			d = wire.Device{Name: link.Name, Family: family, Present: true, Up: link.Up, VNI: link.VXLAN.VNI, MAC: link.MAC, MTU: link.MTU}
+			d = wire.Device{
+				Name: link.Name, Family: family, Present: true, Up: link.Up, VNI: link.VXLAN.VNI, MAC: link.MAC, MTU: link.MTU, Index: link.Index,
+			}
+		} else if i := slices.IndexFunc(f.prev.Devices, func(o wire.Device) bool { return o.Family == family && o.Name == d.Name }); i >= 0 {
+			d.Index = f.prev.Devices[i].Index
 		}
 		f.next.Devices = append(f.next.Devices, d)
 	}
@@ -238,6 +247,7 @@ func (f *fold) start(was *wire.Lease, l lease.Lease) wire.Lease {
 		if f.prev.LeasesRead {
 			fresh.Changed, fresh.Cause = f.in.Now, verdict.NeverInstalled
 		}
+		f.resume(&fresh, l.Subnet)
 		return fresh
 	}
 	prev := *was

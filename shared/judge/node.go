@@ -35,12 +35,21 @@ func (f *fold) nodeProblems() {
 	}
 }
 
+// rememberNodeProblems keeps what was found last while nothing can be judged.
+func (f *fold) rememberNodeProblems() {
+	f.next.KnownNodeProblems = f.prev.KnownNodeProblems
+	if f.next.NodeJudged {
+		f.next.KnownNodeProblems = f.next.NodeProblems
+	}
+}
+
 func (f *fold) problem(p wire.NodeProblem) {
 	p.Since = f.in.Now
-	if i := slices.IndexFunc(f.prev.NodeProblems, func(q wire.NodeProblem) bool {
-		return q.Problem == p.Problem && q.Family == p.Family && q.Device == p.Device
-	}); i >= 0 {
-		p.Since = f.prev.NodeProblems[i].Since
+	for _, q := range slices.Concat(f.prev.NodeProblems, f.prev.KnownNodeProblems) {
+		if q.Problem == p.Problem && q.Family == p.Family && q.Device == p.Device {
+			p.Since = q.Since
+			break
+		}
 	}
 	f.next.NodeProblems = append(f.next.NodeProblems, p)
 }

@@ -201,6 +201,68 @@ func NodeProblems() []Word { return nodeProblems }
 // Info reports whether the problem is only worth knowing: the node stays healthy.
 func (p NodeProblem) Info() bool { return p == DeviceMTU }
 
+// EventType is what an event tells: of an incident, of the node, of a source,
+// of routewatch itself, or of a change around them that may break nothing.
+type EventType string
+
+// The types of events.
+const (
+	IncidentOpened      EventType = "incident_opened"
+	IncidentChanged     EventType = "incident_changed"
+	IncidentClosed      EventType = "incident_closed"
+	NodeProblemAppeared EventType = "node_problem_appeared"
+	NodeProblemGone     EventType = "node_problem_gone"
+	SourceLost          EventType = "source_lost"
+	SourceBack          EventType = "source_back"
+	LinkAppeared        EventType = "link_added"
+	LinkWentUp          EventType = "link_up"
+	LinkWentDown        EventType = "link_down"
+	LinkChanged         EventType = "link_changed"
+	LinkGone            EventType = "link_deleted"
+	LinkMACChanged      EventType = "link_mac_changed"
+	AddressAdded        EventType = "address_added"
+	AddressGone         EventType = "address_removed"
+	DeviceRecreated     EventType = "device_recreated"
+	OwnLeaseChanged     EventType = "own_lease_changed"
+	LeaseAdded          EventType = "lease_added"
+	LeaseAltered        EventType = "lease_changed"
+	LeaseRemoved        EventType = "lease_removed"
+	HistoryDamaged      EventType = "history_damaged"
+	HistoryFailing      EventType = "history_failing"
+	HistoryBack         EventType = "history_back"
+	Gap                 EventType = "gap"
+)
+
+var eventTypes = []Word{
+	{"incident_opened", "Incident opened", "Something broke one or more leases."},
+	{"incident_changed", "Incident changed", "An open incident became worse, or broke more leases."},
+	{"incident_closed", "Incident closed", "None of the incident's leases is broken any more."},
+	{"node_problem_appeared", "Node problem appeared", "This node itself has a fault, whatever its leases say."},
+	{"node_problem_gone", "Node problem gone", "A fault of this node is gone."},
+	{"source_lost", "Source lost", "The leases or the kernel cannot be read; what was read last keeps being judged where that is possible."},
+	{"source_back", "Source back", "The leases or the kernel can be read again."},
+	{"link_added", "Device added", "A device of flannel's, or one that its packets take, was made."},
+	{"link_up", "Device set up", "The device was set up after it had been down."},
+	{"link_down", "Device set down", "The device was set down; the kernel removes its IPv4 routes without a route event."},
+	{"link_changed", "Device changed", "The device's carrier, master, name or flags changed."},
+	{"link_deleted", "Device deleted", "The device was deleted."},
+	{"link_mac_changed", "MAC changed", "The device has another MAC address; the kernel removes its neighbors."},
+	{"address_added", "Address added", "An address was added to the device."},
+	{"address_removed", "Address removed", "An address was removed from the device; with the last one go its routes."},
+	{"device_recreated", "flannel device made anew", "The flannel device is another one than before: flannel, or somebody else, made it anew. flannel does so when it starts."},
+	{"own_lease_changed", "Own lease published anew", "This node's own lease changed, which flannel publishes when it starts."},
+	{"lease_added", "Lease added", "A node joined."},
+	{"lease_changed", "Lease changed", "A node published another public IP, VNI, MAC, public key or backend."},
+	{"lease_removed", "Lease removed", "A node left."},
+	{"history_damaged", "History damaged", "Records of the history file could not be read and are lost."},
+	{"history_failing", "History not written", "The history file cannot be written; what happens meanwhile is only in memory."},
+	{"history_back", "History written again", "The history file can be written again."},
+	{"gap", "Events lost", "Events between the last one that was seen and the next one are no longer there."},
+}
+
+// EventTypes returns every type of event.
+func EventTypes() []Word { return eventTypes }
+
 // Lookup finds a word by its name; an unknown one is returned with its name as title.
 func Lookup(words []Word, name string) Word {
 	for _, w := range words {

@@ -17,6 +17,7 @@ import (
 func TestVocabulary(t *testing.T) {
 	lists := map[string][]verdict.Word{
 		"State": verdict.States(), "Effect": verdict.Effects(), "Cause": verdict.Causes(), "NodeProblem": verdict.NodeProblems(),
+		"EventType": verdict.EventTypes(),
 	}
 	file, err := parser.ParseFile(token.NewFileSet(), "verdict.go", nil, 0)
 	if err != nil {

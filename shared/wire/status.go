@@ -81,11 +81,16 @@ func (s Summary) normal() Summary {
 	return s
 }
 
+// Normal returns the incident with lists that are [] and not null in JSON.
+func (i Incident) Normal() Incident {
+	i.Subnets, i.Around = list(i.Subnets), list(i.Around)
+	return i
+}
+
 func normalIncidents(incidents []Incident) []Incident {
 	out := make([]Incident, len(incidents))
 	for i, in := range incidents {
-		in.Subnets = list(in.Subnets)
-		out[i] = in
+		out[i] = in.Normal()
 	}
 	return out
 }

@@ -80,6 +80,7 @@ func snapshot() *wire.Snapshot {
 		Incidents: []wire.Incident{{
 			ID: "alpha-1", Cause: verdict.CauseLinkDown, Device: "flannel.1", Start: noon.Add(-10 * time.Second),
 			State: verdict.Missing, Effect: verdict.Leaking, Leases: 1, Subnets: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")},
+			Around: []wire.Change{{Time: noon.Add(-11 * time.Second), Type: verdict.LinkWentDown, Device: "flannel.1"}},
 		}},
 		Generation: 3,
 	}

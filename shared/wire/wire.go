@@ -19,6 +19,8 @@ const (
 	KindNodeStatus = "NodeStatus"
 	KindLeaseList  = "LeaseList"
 	KindCluster    = "ClusterStatus"
+	KindEvents     = "EventList"
+	KindExplain    = "Explanation"
 )
 
 // MaxProblems is how many problems a NodeStatus holds at most.
@@ -54,6 +56,30 @@ type Snapshot struct {
 	// Triggered is when the oldest event that led to this snapshot was
 	// received; zero if none did.
 	Triggered time.Time
+
+	// What follows is for the next snapshot, and for whoever compares two.
+
+	Own []OwnLease // this node's own leases
+	// KnownNodeProblems are those that were found last, also while the kernel
+	// cannot be read and nothing is judged.
+	KnownNodeProblems []NodeProblem
+	// Recent are the last changes around, oldest first: see Incident.Around.
+	Recent    []Change
+	ChangeSeq uint64 // number of the last change, since start
+	// Awaited are the leases that belonged to an incident before a restart and
+	// were not seen since: by subnet the incident's id. Nil once leases were read.
+	Awaited map[netip.Prefix]string
+}
+
+// OwnLease is what this node itself published.
+type OwnLease struct {
+	Lease     netip.Prefix    `json:"lease"`
+	Family    netstate.Family `json:"family"`
+	PublicIP  netip.Addr      `json:"publicIP,omitzero"`
+	Backend   string          `json:"backend,omitempty"`
+	VNI       uint32          `json:"vni,omitempty"`
+	MAC       netstate.MAC    `json:"mac,omitzero"`
+	PublicKey string          `json:"publicKey,omitempty"`
 }
 
 // NodeStatus is the document of /api/v1/status.
@@ -74,6 +100,8 @@ type NodeStatus struct {
 	NodeProblems  []NodeProblem `json:"nodeProblems"`
 	Stale         []Stale       `json:"stale"`
 	Skipped       []Skipped     `json:"skipped"`
+	// History is about the file with the history; absent if there is none.
+	History *History `json:"history,omitempty"`
 }
 
 // LeaseList is the document of /api/v1/leases.
@@ -96,7 +124,12 @@ type Device struct {
 	VNI     uint32          `json:"vni,omitempty"`
 	MAC     netstate.MAC    `json:"mac,omitzero"`
 	MTU     int             `json:"mtu,omitempty"`
+	// Index is its ifindex, or while it is not there the last one it had.
+	Index int `json:"-"`
 }
+
+// NotReadYet is the Problem of a source that nothing was heard of so far.
+const NotReadYet = "not read yet"
 
 // Source is one side of the comparison: a lease source, or the kernel.
 type Source struct {
@@ -145,6 +178,8 @@ type Lease struct {
 	Partial bool          `json:"partial,omitempty"`
 	Cause   verdict.Cause `json:"cause,omitempty"` // only while bad, and while unknown after that
 	Actor   *Actor        `json:"actor,omitempty"` // likewise
+	// CauseDevice is the device that Cause happened to, "" if it is of none.
+	CauseDevice string `json:"-"`
 	// Since is when the lease stopped being well, in whatever way; zero while it is.
 	Since time.Time `json:"since,omitzero"`
 	// Reason says in words why a state is unknown, unsupported, conflict or
@@ -235,6 +270,32 @@ type Incident struct {
 	Effect  verdict.Effect `json:"effect"`  // the worst so far
 	Leases  int            `json:"leases"`  // how many it broke
 	Subnets []netip.Prefix `json:"subnets"` // the first 20 of them
+	// Around is what else happened from half a minute before the start to the
+	// end, oldest first: the first and the last of it, at most MaxAround.
+	Around []Change `json:"around"`
+	// Joined is when a lease joined last.
+	Joined time.Time `json:"-"`
+}
+
+// MaxAround is how many changes an incident tells of at most.
+const MaxAround = 20
+
+// Change is an event of a device, an address or a lease that need not have
+// broken anything.
+type Change struct {
+	Time   time.Time         `json:"time"`
+	Type   verdict.EventType `json:"type"`
+	Family netstate.Family   `json:"family,omitempty"`
+	Device string            `json:"device,omitempty"`
+	Peer   string            `json:"peer,omitempty"`
+	Object string            `json:"object,omitempty"` // the address, or the lease's subnet
+	Actor  *Actor            `json:"actor,omitempty"`
+	// Count is how many changes of this type this one stands for, where there
+	// were too many at once to tell them one by one; else 0.
+	Count  int    `json:"count,omitempty"`
+	Detail string `json:"detail,omitempty"` // for a person: what changed
+	// Seq is its number; see Snapshot.ChangeSeq.
+	Seq uint64 `json:"-"`
 }
 
 // Skipped is a Node that is no lease, and why.

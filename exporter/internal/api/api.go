@@ -1,13 +1,16 @@
-// Package api serves the latest snapshot over HTTP: JSON documents below
-// /api/v1, two probes, and a page of links. It reads one pointer a request and
-// holds no state of its own.
+// Package api serves the latest snapshot and the last events over HTTP: JSON
+// documents below /api/v1, a stream of events, two probes, and a page of links.
+// It reads one pointer a request and holds no state but the number of streams.
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
+	"net/netip"
 	"time"
 
+	"routewatch/exporter/internal/eventlog"
 	"routewatch/shared/wire"
 )
 
@@ -22,27 +25,44 @@ type Config struct {
 	Idle        func() time.Duration
 	Metrics     http.Handler
 	MetricsPath string
+	Events      *eventlog.Log
+	// History is the state of the history's file, nil if there is none.
+	History func() *wire.History
+	// Explain says what is known of an address.
+	Explain func(context.Context, netip.Addr) wire.Explanation
+	// Stop is closed when streams have to end.
+	Stop <-chan struct{}
 }
 
-type handler struct{ Config }
+type handler struct {
+	Config
+	streams chan struct{} // one for each open stream
+}
 
 // Handler returns all that the exporter serves. Every error is a problem
 // document (RFC 9457).
 func Handler(cfg Config) http.Handler {
-	h := handler{cfg}
+	h := handler{Config: cfg, streams: make(chan struct{}, maxStreams)}
 	mux := http.NewServeMux()
-	for path, f := range map[string]http.HandlerFunc{
-		cfg.MetricsPath:  cfg.Metrics.ServeHTTP,
-		"/api/v1/status": h.status,
-		"/api/v1/leases": h.leases,
-		"/-/healthy":     h.healthy,
-		"/-/ready":       h.ready,
-		"/{$}":           h.index,
-	} {
+	for path, f := range h.routes() {
 		mux.HandleFunc(path, readOnly(f))
 	}
 	mux.HandleFunc("/", notFound)
 	return headers(mux)
+}
+
+func (h handler) routes() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		h.MetricsPath:          h.Metrics.ServeHTTP,
+		"/api/v1/status":       h.status,
+		"/api/v1/leases":       h.leases,
+		"/api/v1/events":       h.events,
+		"/api/v1/explain":      h.explain,
+		"/api/v1/openapi.json": h.openapi,
+		"/-/healthy":           h.healthy,
+		"/-/ready":             h.ready,
+		"/{$}":                 h.index,
+	}
 }
 
 // headers sets what holds for every answer: it is true only now, and a browser
@@ -76,7 +96,9 @@ func (h handler) status(w http.ResponseWriter, r *http.Request) {
 		Problem(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	reply(w, http.StatusOK, "application/json", h.Latest().Status())
+	status := h.Latest().Status()
+	status.History = h.History()
+	reply(w, http.StatusOK, "application/json", status)
 }
 
 // Problem answers with a problem document (RFC 9457).

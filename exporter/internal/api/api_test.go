@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"routewatch/exporter/internal/api"
+	"routewatch/exporter/internal/eventlog"
 	"routewatch/shared/netstate"
 	"routewatch/shared/verdict"
 	"routewatch/shared/wire"
@@ -27,16 +29,24 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type server struct {
 	snapshot *wire.Snapshot
 	idle     time.Duration
+	events   *eventlog.Log
+	history  *wire.History
+	explain  func(netip.Addr) wire.Explanation
+	stop     chan struct{}
 	http.Handler
 }
 
 func newServer(s *wire.Snapshot) *server {
-	srv := &server{snapshot: s}
+	srv := &server{snapshot: s, events: eventlog.New(eventlog.Start{Base: 1, Whole: true}), stop: make(chan struct{})}
 	srv.Handler = api.Handler(api.Config{
 		Latest:      func() *wire.Snapshot { return srv.snapshot },
 		Idle:        func() time.Duration { return srv.idle },
 		Metrics:     http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "a_metric 1") }),
 		MetricsPath: "/metrics",
+		Events:      srv.events,
+		History:     func() *wire.History { return srv.history },
+		Explain:     func(_ context.Context, a netip.Addr) wire.Explanation { return srv.explain(a) },
+		Stop:        srv.stop,
 	})
 	return srv
 }
@@ -44,6 +54,9 @@ func newServer(s *wire.Snapshot) *server {
 func (s *server) do(method, target string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, httptest.NewRequest(method, target, nil))
+	if method == "GET" {
+		conforms(target, w)
+	}
 	return w
 }
 
@@ -79,6 +92,7 @@ func TestHeaders(t *testing.T) {
 		"/api/v1/status":          "application/json",
 		"/api/v1/leases":          "application/json",
 		"/api/v1/leases?limit=no": "application/problem+json",
+		"/api/v1/events":          "application/json",
 		"/nowhere":                "application/problem+json",
 		"/-/healthy":              "text/plain; charset=utf-8",
 		"/-/ready":                "application/problem+json",
@@ -118,6 +132,19 @@ func TestProblems(t *testing.T) {
 		{"GET", "/api/v1/leases?limit=1&limit=2", 400, "limit is given 2 times: expected once"},
 		{"GET", "/api/v1/leases?continue=%3F%3F", 400, `continue is "??": expected the value of continue in the page before`},
 		{"GET", "/api/v1/leases?continue=e30x", 400, `continue is "e30x"`},
+		{"GET", "/api/v1/explain", 400, "address is missing: expected ?address= with the IP address of a pod or node, e.g. 10.244.2.7"},
+		{"GET", "/api/v1/explain?address=node-2", 400, `address is "node-2": expected an IPv4 or IPv6 address without a prefix length or a zone, e.g. 10.244.2.7`},
+		{"GET", "/api/v1/explain?address=10.244.2.0/24", 400, `address is "10.244.2.0/24"`},
+		{"GET", "/api/v1/explain?address=fe80::1%25eth0", 400, `address is "fe80::1%eth0"`},
+		{"GET", "/api/v1/explain?address=", 400, `address is ""`},
+		{"GET", "/api/v1/explain?address=1.1.1.1&address=1.1.1.2", 400, "address is given 2 times: expected once"},
+		{"GET", "/api/v1/explain?addr=1.1.1.1", 400, `there is no parameter "addr": expected address`},
+		{"GET", "/api/v1/events?since=1", 400, `there is no parameter "since": expected after, limit`},
+		{"GET", "/api/v1/events?after=last", 400, `after is "last": expected the id of an event`},
+		{"GET", "/api/v1/events?after=-1", 400, `after is "-1"`},
+		{"GET", "/api/v1/events?after=", 400, `after is ""`},
+		{"GET", "/api/v1/events?limit=1001", 400, `limit is "1001": expected a number from 1 to 1000`},
+		{"POST", "/api/v1/events", 405, "POST is not possible here"},
 		{"GET", "/api/v1/leases?state=%zz", 400, "the query cannot be read"},
 	}
 	for _, tt := range tests {
@@ -302,7 +329,7 @@ func TestIndex(t *testing.T) {
 		if w.Code != 200 || !strings.Contains(w.Body.String(), tt.want) {
 			t.Errorf("got %d %s, want 200 and %s", w.Code, w.Body, tt.want)
 		}
-		for _, link := range []string{"/api/v1/status", "/api/v1/leases", "/metrics", "/-/healthy", "/-/ready"} {
+		for _, link := range []string{"/api/v1/status", "/api/v1/leases", "/api/v1/events", "/api/v1/explain?address=10.244.1.1", "/api/v1/openapi.json", "/metrics", "/-/healthy", "/-/ready"} {
 			if !strings.Contains(w.Body.String(), `href="`+link+`"`) {
 				t.Errorf("there is no link to %s", link)
 			}

@@ -34,10 +34,14 @@ type Config struct {
 	// Observe, if set, is told how long a change took from the event that
 	// announced it to the published snapshot.
 	Observe func(time.Duration)
-	Log     *slog.Logger
+	// Changed, if set, is given each snapshot and the one before it. It must not wait.
+	Changed func(old, next *wire.Snapshot)
+	// Past, if set, is what an earlier process knew that judging goes on from.
+	Past *wire.Snapshot
+	Log  *slog.Logger
 }
 
-// Engine owns the state. Latest, Idle and Interests may be used from any
+// Engine owns the state. Latest, Evidence, Idle and Interests may be used from any
 // goroutine; Run only once.
 type Engine struct {
 	cfg       Config
@@ -50,6 +54,7 @@ type Engine struct {
 
 type published struct {
 	snapshot   *wire.Snapshot
+	in         judge.Input // of which it was made
 	superseded chan struct{}
 }
 
@@ -57,9 +62,9 @@ type published struct {
 func New(cfg Config) *Engine {
 	e := &Engine{cfg: cfg, interests: make(chan expect.Interest, 1)}
 	now := time.Now().UTC()
-	first, _ := cfg.Next(nil, judge.Input{Now: now})
+	first, _ := cfg.Next(cfg.Past, judge.Input{Now: now})
 	e.log = cfg.Log.With("node", first.Node)
-	e.latest.Store(&published{first, make(chan struct{})})
+	e.latest.Store(&published{first, judge.Input{Now: now}, make(chan struct{})})
 	e.turned.Store(&now)
 	return e
 }
@@ -69,6 +74,13 @@ func New(cfg Config) *Engine {
 func (e *Engine) Latest() (*wire.Snapshot, <-chan struct{}) {
 	p := e.latest.Load()
 	return p.snapshot, p.superseded
+}
+
+// Evidence returns the current snapshot and what it was made of. Neither must
+// be modified.
+func (e *Engine) Evidence() (*wire.Snapshot, judge.Input) {
+	p := e.latest.Load()
+	return p.snapshot, p.in
 }
 
 // Idle returns how long ago the loop turned last. More than a few Heartbeats
@@ -147,11 +159,14 @@ func (e *Engine) publish() (wake time.Time) {
 	old := e.latest.Load()
 	e.in.Now = time.Now().UTC()
 	next, wake := e.cfg.Next(old.snapshot, e.in)
-	e.latest.Store(&published{next, make(chan struct{})})
+	e.latest.Store(&published{next, e.in, make(chan struct{})})
 	close(old.superseded)
 
 	if e.cfg.Observe != nil && !next.Triggered.IsZero() {
 		e.cfg.Observe(time.Since(next.Triggered))
+	}
+	if e.cfg.Changed != nil {
+		e.cfg.Changed(old.snapshot, next)
 	}
 	e.forgetEvents()
 	logTransitions(e.log, old.snapshot, next)

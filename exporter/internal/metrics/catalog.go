@@ -64,6 +64,18 @@ var (
 		"Size of the buffer for kernel events that the kernel granted.")
 )
 
+// The metrics of the history's file; there only with --history.file.
+var (
+	historyErrors = describe("history_write_errors_total",
+		"Attempts to write the history that failed. Events are kept in memory meanwhile, and written when it works again.")
+	historyLost = describe("history_records_lost_total",
+		"Records of the history that could not be read at the start, or not be written in time, and are gone.")
+	historySize = describe("history_size_bytes",
+		"Size of the history's file. It stays below --history.max-size.")
+)
+
+var historyCatalog = []*prometheus.Desc{historyErrors, historyLost, historySize}
+
 var catalog = []*prometheus.Desc{
 	nodeInfo, snapshotComplete, ownLeaseKnown,
 	leases, leaseEffects, problemStart, problemsTruncated,

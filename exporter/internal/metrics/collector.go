@@ -56,6 +56,24 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	out.totals(s)
 }
 
+// historyCollector makes metrics of the state of the history's file.
+type historyCollector func() *wire.History
+
+// Describe implements prometheus.Collector.
+func (c historyCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range historyCatalog {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c historyCollector) Collect(ch chan<- prometheus.Metric) {
+	h, out := c(), sink(ch)
+	out.counter(historyErrors, h.WriteErrors)
+	out.counter(historyLost, h.Lost)
+	out.gauge(historySize, float64(h.Bytes))
+}
+
 // kernelKnown reports whether the kernel can be read now.
 func kernelKnown(s *wire.Snapshot) bool {
 	return slices.ContainsFunc(s.Sources, func(o wire.Source) bool { return o.Name == kernelSource && o.Complete })

@@ -63,6 +63,11 @@ func NewRegistry(latest func() *wire.Snapshot, detection *Detection, maxProblems
 	return registry
 }
 
+// RegisterHistory adds the state of the history's file, where there is one.
+func RegisterHistory(registry *prometheus.Registry, status func() *wire.History) {
+	registry.MustRegister(historyCollector(status))
+}
+
 // Handler serves the registry. One metric that cannot be made is logged and
 // counted in promhttp_metric_handler_errors_total, and the others are served.
 func Handler(registry *prometheus.Registry, log *slog.Logger) http.Handler {

@@ -33,7 +33,9 @@ var update = flag.Bool("update", false, "write the golden files anew")
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 func registry(s *wire.Snapshot) *prometheus.Registry {
-	return metrics.NewRegistry(func() *wire.Snapshot { return s }, metrics.NewDetection(), 100)
+	r := metrics.NewRegistry(func() *wire.Snapshot { return s }, metrics.NewDetection(), 100)
+	metrics.RegisterHistory(r, func() *wire.History { return &wire.History{Bytes: 4096, Lost: 1, WriteErrors: 2} })
+	return r
 }
 
 // empty is what the engine has before anything was read.
