@@ -64,7 +64,7 @@ func (e *exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case string(answer) == "hang":
 		<-r.Context().Done()
 		return
-	case r.URL.Path != "/api/v1/status":
+	case !strings.HasPrefix(r.URL.Path, "/api/v1/"):
 		http.NotFound(w, r)
 		return
 	}

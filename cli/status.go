@@ -1,15 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
 	"os"
 	"time"
 
 	"github.com/urfave/cli/v2"
-	"sigs.k8s.io/yaml"
 
 	"routewatch/cli/internal/client"
 	"routewatch/cli/internal/render"
@@ -56,27 +52,17 @@ func statusCommand(sys system) *cli.Command {
 
 // statusPrinter asks for a status and formats it.
 type statusPrinter struct {
-	client *client.Client
-	format format
-	color  bool
-	screen terminal
-	again  string // the command for the same exporter, without a format
-	brief  bool   // leave out what one reads once
-	sys    system
+	printer
+	again string // the command for the same exporter, without a format
+	brief bool   // leave out what one reads once
 }
 
 func newStatusPrinter(c *cli.Context, sys system) (*statusPrinter, error) {
-	p := &statusPrinter{screen: terminalOf(sys.stdout), again: "routewatch status", sys: sys}
-	var err error
-	if p.format, err = outputFormat(c); err != nil {
+	base, err := newPrinter(c, sys)
+	if err != nil {
 		return nil, err
 	}
-	if p.color, err = useColor(c, p.screen); err != nil {
-		return nil, err
-	}
-	if p.client, err = newClient(c); err != nil {
-		return nil, err
-	}
+	p := &statusPrinter{printer: base, again: "routewatch status"}
 	if c.IsSet("exporter") && os.Getenv("ROUTEWATCH_EXPORTER") != c.String("exporter") {
 		p.again += " --exporter " + p.client.URL("")
 	}
@@ -118,28 +104,10 @@ func (p *statusPrinter) now(s *client.Status) time.Time {
 
 // text formats a status.
 func (p *statusPrinter) text(s *client.Status) (string, error) {
-	switch p.format {
-	case formatJSON:
-		var out bytes.Buffer
-		if err := json.Indent(&out, bytes.TrimSpace(s.JSON), "", "  "); err != nil {
-			return "", fmt.Errorf("format the answer: %w", err)
-		}
-		return out.String() + "\n", nil
-	case formatYAML:
-		out, err := yaml.JSONToYAML(s.JSON)
-		if err != nil {
-			return "", fmt.Errorf("format the answer as YAML: %w; try: -o json", err)
-		}
-		return string(out), nil
+	if !p.format.isText() {
+		return p.document(s.JSON)
 	}
-	columns, _ := p.screen.size()
-	return render.Status(&s.Document, render.Options{
-		Brief:     p.brief,
-		Wide:      p.format == formatWide,
-		Width:     columns,
-		Style:     render.Style{Color: p.color},
-		Now:       p.now(s),
-		Command:   p.again,
-		LeasesURL: p.client.URL("/api/v1/leases"),
-	}), nil
+	o := p.options(s.ServerTime)
+	o.Brief, o.Command, o.LeasesURL = p.brief, p.again, p.client.URL("/api/v1/leases")
+	return render.Status(&s.Document, o), nil
 }

@@ -151,6 +151,16 @@ func TestNext_OneFault(t *testing.T) {
 			"ip route del blackhole 10.100.21.0/24",
 		},
 		{
+			"multipath, whose first next hop is on another device",
+			func(w *world) {
+				r := w.route(pfx(subnet))
+				r.Device, r.Gateway, r.OnLink, r.Multipath = ifEth, addr("192.168.1.1"), false, true
+			},
+			hint(netstate.RouteReplaced, subnet),
+			outcome{verdict.WrongGateway, verdict.EffectDiverted, verdict.Replaced, false},
+			"ip route replace " + subnet,
+		},
+		{
 			"wrong gateway",
 			func(w *world) {
 				for i := range w.routes {

@@ -166,7 +166,7 @@ func (p *path) route(onPath bool) (verdict.State, bool) {
 		return verdict.Blackholed, false
 	case p.diverted(p.e.out) || p.diverted(p.e.from):
 		return verdict.Diverted, false
-	case !p.present() && !p.rightDevice(best.Device):
+	case !p.present() && !best.Multipath && !p.rightDevice(best.Device): // of several next hops no one is the device
 		return verdict.WrongDevice, false
 	case !p.present():
 		return verdict.WrongGateway, false

@@ -113,26 +113,52 @@ type Status struct {
 
 // Status asks for the node's status.
 func (c *Client) Status(ctx context.Context) (*Status, error) {
-	const path = "/api/v1/status"
-	body, header, err := c.get(ctx, path)
+	a, err := ask[wire.NodeStatus](ctx, c, "/api/v1/status", wire.KindNodeStatus, nil)
 	if err != nil {
 		return nil, err
 	}
-	s := &Status{JSON: body}
-	if err := c.decode(path, body, wire.KindNodeStatus, &s.Document); err != nil {
-		return nil, err
+	return &Status{Document: a.Document, JSON: a.JSON, ServerTime: a.ServerTime}, nil
+}
+
+// Answer is a document of an exporter as it sent it.
+type Answer[T any] struct {
+	Document   T
+	JSON       []byte
+	ServerTime time.Time // see Status
+}
+
+// Explain asks what is known of an address.
+func (c *Client) Explain(ctx context.Context, address string) (a Answer[wire.Explanation], err error) {
+	return ask[wire.Explanation](ctx, c, "/api/v1/explain", wire.KindExplain, url.Values{"address": {address}})
+}
+
+// Events asks for what happened after an event; "" for the last that are kept.
+func (c *Client) Events(ctx context.Context, after string) (Answer[wire.EventList], error) {
+	query := url.Values{}
+	if after != "" {
+		query.Set("after", after)
+	}
+	return ask[wire.EventList](ctx, c, "/api/v1/events", wire.KindEvents, query)
+}
+
+func ask[T any](ctx context.Context, c *Client, path, kind string, query url.Values) (a Answer[T], err error) {
+	var header http.Header
+	if a.JSON, header, err = c.get(ctx, path, query); err != nil {
+		return a, err
 	}
 	if t, err := http.ParseTime(header.Get("Date")); err == nil {
-		s.ServerTime = t
+		a.ServerTime = t
 	}
-	return s, nil
+	return a, c.decode(path, a.JSON, kind, &a.Document)
 }
 
 // get returns the body of a JSON answer with status 200.
-func (c *Client) get(ctx context.Context, path string) ([]byte, http.Header, error) {
+func (c *Client) get(ctx context.Context, path string, query url.Values) ([]byte, http.Header, error) {
 	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(limited, http.MethodGet, c.base.JoinPath(path).String(), nil)
+	address := c.base.JoinPath(path)
+	address.RawQuery = query.Encode()
+	req, err := http.NewRequestWithContext(limited, http.MethodGet, address.String(), http.NoBody)
 	if err != nil {
 		return nil, nil, fmt.Errorf("request to %s: %w", c.URL(path), err)
 	}

@@ -20,6 +20,7 @@ import (
 	"routewatch/deploy/lab/netns"
 	"routewatch/deploy/lab/shell"
 	"routewatch/deploy/lab/traffic"
+	"routewatch/shared/verdict"
 )
 
 // The soak takes as long as soakVariable says, and does what the seed of
@@ -223,7 +224,7 @@ func (k *soak) report(t *testing.T) {
 	t.Helper()
 	falseAlarms, falseCalm := 0, 0
 	for _, d := range k.disputes {
-		if d.fate.Delivers() {
+		if d.alarm() {
 			falseAlarms++
 		} else {
 			falseCalm++
@@ -235,8 +236,12 @@ func (k *soak) report(t *testing.T) {
 	t.Logf("a bad effect while the packet arrived: %d; delivered while it did not for longer than %s: %d", falseAlarms, stable, falseCalm)
 }
 
+func (d dispute) alarm() bool {
+	return d.lease.State != verdict.OK && d.lease.Effect != verdict.Delivered
+}
+
 func (*soak) text(d dispute) string {
-	if d.fate.Delivers() {
+	if d.alarm() {
 		return "a false alarm"
 	}
 	return "calm, and falsely so"

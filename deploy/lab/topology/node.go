@@ -36,6 +36,12 @@ func (n *Node) AddPod(subnets []netip.Prefix, mtu int) error {
 	if err := n.NS.AddBridge(cni); err != nil {
 		return err
 	}
+	// As the plugin does it: else the bridge takes the lowest MAC of its ports,
+	// and pods would go on with one that it had.
+	first := subnets[0].Addr().Next().AsSlice()
+	if err := n.NS.SetMAC(cni, netstate.MAC(append([]byte{0x0a, 0x58}, first[len(first)-4:]...))); err != nil {
+		return err
+	}
 	if err := n.NS.AddVeth("veth0", n.Pod, eth); err != nil {
 		return err
 	}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"sigs.k8s.io/yaml"
+
+	"routewatch/cli/internal/client"
+	"routewatch/cli/internal/render"
+)
+
+// printer is what every command that prints a document of an exporter has.
+type printer struct {
+	client *client.Client
+	format format
+	color  bool
+	screen terminal
+	sys    system
+}
+
+func newPrinter(c *cli.Context, sys system) (p printer, err error) {
+	p.screen, p.sys = terminalOf(sys.stdout), sys
+	if p.format, err = outputFormat(c); err != nil {
+		return p, err
+	}
+	if p.color, err = useColor(c, p.screen); err != nil {
+		return p, err
+	}
+	p.client, err = newClient(c)
+	return p, err
+}
+
+// options to render for a person. at is the exporter's clock, by which ages are
+// reckoned, since the two may differ; zero where it did not tell it.
+func (p *printer) options(at time.Time) render.Options {
+	if at.IsZero() {
+		at = p.sys.now()
+	}
+	columns, _ := p.screen.size()
+	return render.Options{Wide: p.format == formatWide, Width: columns, Style: render.Style{Color: p.color}, Now: at}
+}
+
+// document formats a document as the exporter sent it.
+func (p *printer) document(raw []byte) (string, error) {
+	if p.format == formatYAML {
+		out, err := yaml.JSONToYAML(raw)
+		if err != nil {
+			return "", fmt.Errorf("format the answer as YAML: %w; try: -o json", err)
+		}
+		return string(out), nil
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, bytes.TrimSpace(raw), "", "  "); err != nil {
+		return "", fmt.Errorf("format the answer: %w", err)
+	}
+	return out.String() + "\n", nil
+}
