@@ -169,20 +169,40 @@ func (f *fold) ownLeases() {
 }
 
 func (f *fold) ownChanges() []wire.Change {
+	if !f.prev.LeasesRead {
+		return nil
+	}
 	var changes []wire.Change
-	for _, is := range f.next.Own {
-		i := slices.IndexFunc(f.prev.Own, func(o wire.OwnLease) bool { return o.Family == is.Family })
-		if i < 0 || f.prev.Own[i] == is {
-			continue
+	add := func(l wire.OwnLease, detail string) {
+		if detail != "" {
+			changes = append(changes, wire.Change{
+				Time: f.in.Now, Type: verdict.OwnLeaseChanged, Family: l.Family, Object: l.Lease.String(), Peer: f.opts.Node, Detail: detail,
+			})
 		}
-		was := f.prev.Own[i]
-		changes = append(changes, wire.Change{
-			Time: f.in.Now, Type: verdict.OwnLeaseChanged, Family: is.Family, Object: is.Lease.String(), Peer: f.opts.Node,
-			Detail: differences(attributes{was.Lease, was.PublicIP, was.Backend, was.VNI, was.MAC, was.PublicKey},
-				attributes{is.Lease, is.PublicIP, is.Backend, is.VNI, is.MAC, is.PublicKey}),
-		})
+	}
+	for _, is := range f.next.Own {
+		detail := "it is published now"
+		if was, ok := ownOf(f.prev.Own, is.Family); ok {
+			detail = differences(attributes{was.Lease, was.PublicIP, was.Backend, was.VNI, was.MAC, was.PublicKey},
+				attributes{is.Lease, is.PublicIP, is.Backend, is.VNI, is.MAC, is.PublicKey})
+		}
+		add(is, detail)
+	}
+	for _, was := range f.prev.Own {
+		if _, ok := ownOf(f.next.Own, was.Family); !ok {
+			add(was, "it is not published any more")
+		}
 	}
 	return changes
+}
+
+func ownOf(own []wire.OwnLease, f netstate.Family) (wire.OwnLease, bool) {
+	for _, l := range own {
+		if l.Family == f {
+			return l, true
+		}
+	}
+	return wire.OwnLease{}, false
 }
 
 // leaseChanges compares this set's leases with those before, once a set.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"routewatch/shared/lease"
 	"routewatch/shared/netstate"
 	"routewatch/shared/verdict"
 	"routewatch/shared/wire"
@@ -267,5 +268,28 @@ func TestIncident_RestartAfterTheEnd(t *testing.T) {
 	r, _ = Next(opts, r, w.later(time.Minute).input())
 	if len(r.Incidents) != 1 || r.Incidents[0].ID == s.Incidents[0].ID || r.Incidents[0].Cause != verdict.CauseUnknown {
 		t.Errorf("incidents %+v, want one other than %s", r.Incidents, s.Incidents[0].ID)
+	}
+}
+
+// flannel starts on a node, publishes, and is taken away again.
+func TestChange_OwnLease(t *testing.T) {
+	w := newWorld(1, ip4)
+	own := w.own
+	w.own = nil
+	s, _ := Next(opts, nil, w.input())
+	var got []string
+	for _, o := range [][]lease.Lease{own, own, nil} {
+		w.own, w.generation = o, w.generation+1
+		s, _ = Next(opts, s, w.later(time.Second).input())
+	}
+	for _, c := range s.Recent {
+		got = append(got, c.Text())
+	}
+	want := []string{
+		"self 10.100.10.0/24: own lease published anew, it is published now",
+		"self 10.100.10.0/24: own lease published anew, it is not published any more",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
 	}
 }

@@ -51,7 +51,8 @@ type History struct {
 	Lost uint64 `json:"lost"`
 	// WriteErrors counts the attempts to write that failed, since start.
 	WriteErrors uint64 `json:"writeErrors"`
-	// Problem says for a person what is wrong now; "" if nothing is.
+	// Problem says for a person what is wrong now, or was found damaged; "" if
+	// nothing is and was.
 	Problem string `json:"problem,omitempty"`
 }
 

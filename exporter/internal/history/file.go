@@ -24,6 +24,9 @@ type file struct {
 // openFile opens the file, or makes it, and reads it. Nobody else may write to
 // it as long as it is open.
 func openFile(path string, maxSize int64) (*file, parsed, error) {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target // or the link would be replaced by the file
+	}
 	f, err := lock(path)
 	if err != nil {
 		return nil, parsed{}, err
@@ -70,8 +73,11 @@ func lock(path string) (*os.File, error) {
 
 func locked(f *os.File) error {
 	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
 		return fmt.Errorf("%s is in use by another process", f.Name())
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS): // some file systems have no locks
+		return nil
 	}
 	return err
 }

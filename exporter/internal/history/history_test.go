@@ -247,3 +247,29 @@ func TestRun_LostMeanwhile(t *testing.T) {
 		}
 	})
 }
+
+// A link stays one when the file is written anew.
+func TestOpen_Link(t *testing.T) {
+	dir := t.TempDir()
+	path, target := filepath.Join(dir, "link"), filepath.Join(dir, "disk", "file")
+	for _, err := range []error{os.Mkdir(filepath.Dir(target), 0o700), os.WriteFile(target, nil, 0o600), os.Symlink(target, path)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, _, err := openFile(path, MinSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.rewrite(); err != nil {
+		t.Fatal(err)
+	}
+	link, err := os.Lstat(path)
+	if err != nil || link.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link is now %v, %v", link, err)
+	}
+	if info, err := os.Stat(target); err != nil || info.Size() == 0 {
+		t.Errorf("the file is %v, %v", info, err)
+	}
+}
