@@ -17,7 +17,9 @@ import (
 	"golang.org/x/term"
 
 	"routewatch/deploy/lab/shell"
+	"routewatch/deploy/lab/traffic"
 	"routewatch/shared/mend"
+	"routewatch/shared/netstate"
 	"routewatch/shared/verdict"
 	"routewatch/shared/wire"
 )
@@ -25,9 +27,7 @@ import (
 const (
 	budget   = time.Second // within which a finding must be there
 	patience = 5 * time.Second
-	// silence is how long is waited for a datagram that must not come.
-	silence = 300 * time.Millisecond
-	device  = "flannel.1"
+	device   = "flannel.1"
 )
 
 // play is the demo on a running lab: node-1 is broken and mended, node-3 is
@@ -36,7 +36,7 @@ type play struct {
 	*story
 	*lab
 	one, three *node
-	post       *post
+	traffic    *traffic.Watch
 }
 
 // demo runs all acts. In a terminal the lab then stays up until ctx ends.
@@ -51,11 +51,17 @@ func demo(ctx context.Context, in, out *os.File) error {
 	}
 	s.line(fmt.Sprintf("They are up after %s.", round(time.Since(start))))
 	p := &play{story: s, lab: l, one: l.nodes[0], three: l.nodes[2]}
-	p.post, err = newPost(p.one.Pod, netip.MustParseAddr("10.244.1.2"), p.three.Pod, netip.MustParseAddr("10.244.3.2"), l.network.Gateway)
-	if err != nil {
+	if p.traffic, err = traffic.New(l.network.Gateway); err != nil {
 		return err
 	}
-	defer p.post.close()
+	defer p.traffic.Close()
+	for _, n := range l.nodes {
+		pod := n.Flannel.Own()[0].Subnet.Addr().Next().Next()
+		err := p.traffic.Add(traffic.Node{Name: n.Name, NS: n.NS, Pod: n.Pod, Pods: map[netstate.Family]netip.Addr{netstate.IPv4: pod}})
+		if err != nil {
+			return err
+		}
+	}
 	if err := p.acts(ctx); err != nil {
 		return fmt.Errorf("%w\nThe exporter of node-1 said last:\n%s", err, p.one.exporter.tail())
 	}
@@ -84,7 +90,7 @@ func (p *play) healthy(ctx context.Context) error {
 	if err := p.status(ctx, 0); err != nil {
 		return err
 	}
-	return p.datagram(fate{arrived: true})
+	return p.ping(ctx, traffic.Arrived)
 }
 
 func (p *play) flap(ctx context.Context) error {
@@ -112,7 +118,7 @@ func (p *play) flap(ctx context.Context) error {
 	if err := p.status(ctx, 1); err != nil {
 		return err
 	}
-	return p.datagram(fate{leaked: true})
+	return p.ping(ctx, traffic.Leaked)
 }
 
 func (p *play) onlyRoutes(ctx context.Context) error {
@@ -134,7 +140,7 @@ func (p *play) onlyRoutes(ctx context.Context) error {
 	if err := p.status(ctx, 1); err != nil {
 		return err
 	}
-	return p.datagram(fate{})
+	return p.ping(ctx, traffic.Nowhere)
 }
 
 func (p *play) advice(ctx context.Context) error {
@@ -154,7 +160,7 @@ func (p *play) advice(ctx context.Context) error {
 	if err := p.status(ctx, 0); err != nil {
 		return err
 	}
-	return p.datagram(fate{arrived: true})
+	return p.ping(ctx, traffic.Arrived)
 }
 
 // singleObjects returns the advice that repairs a single object, once each;
@@ -248,31 +254,34 @@ func (p *play) status(ctx context.Context, want int) error {
 	return ctx.Err()
 }
 
-// datagram sends one from the pod on node-1 to the pod on node-3.
-func (p *play) datagram(want fate) error {
-	limit := patience
-	if !want.arrived && !want.leaked {
-		limit = silence
+// ping sends an echo request from the pod on node-1 to the pod on node-3. A new
+// device drops what is sent before the kernel has seen its carrier, so it is
+// sent again for a while.
+func (p *play) ping(ctx context.Context, want traffic.Path) error {
+	own := p.one.Flannel.Own()[0]
+	var got traffic.Fate
+	for end := time.Now().Add(patience); got.Path != want && time.Now().Before(end); {
+		var err error
+		got, err = p.traffic.Send(ctx, p.one.Name, p.three.Name, netstate.IPv4, traffic.VTEP{MAC: own.MAC, VNI: own.VNI})
+		if err != nil {
+			return err
+		}
 	}
-	got, err := p.post.send(limit)
-	if err != nil {
-		return err
-	}
-	p.line(fmt.Sprintf("\nA datagram from the pod on node-1 (%s) to the pod on node-3 (%s):", p.post.from.Addr(), p.post.to.Addr()))
-	p.check(got.arrived == want.arrived && got.leaked == want.leaked, describe(want), describe(got))
+	p.line("\nA ping from the pod on node-1 (10.244.1.2) to the pod on node-3 (10.244.3.2):")
+	p.check(got.Path == want, describe(want), describe(got.Path))
 	return nil
 }
 
-func describe(f fate) string {
-	switch {
-	case f.arrived && f.leaked:
-		return "it arrives, and a copy leaks to the default gateway"
-	case f.arrived:
+func describe(path traffic.Path) string {
+	switch path {
+	case traffic.Arrived:
 		return "it arrives"
-	case f.leaked:
+	case traffic.Leaked:
 		return "it does not arrive: it is caught at the default gateway 192.168.1.1, not encapsulated"
+	case traffic.Nowhere:
+		return "it arrives nowhere, neither at the pod nor at the default gateway"
 	}
-	return "it arrives nowhere, neither at the pod nor at the default gateway"
+	return "it ends " + string(path)
 }
 
 func round(d time.Duration) time.Duration {

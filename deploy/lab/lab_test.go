@@ -66,38 +66,6 @@ func TestNodeList_IsReadAsItsLeases(t *testing.T) {
 
 func TestMain(m *testing.M) { netns.Main(m) }
 
-func TestPlain_SeesOnlyThePodsOwnDatagram(t *testing.T) {
-	p := &post{from: netip.MustParseAddrPort("10.244.1.2:7777"), to: netip.MustParseAddrPort("10.244.3.2:7777")}
-	datagram := func(protocol byte, src, dst string) []byte {
-		b := make([]byte, 28, 64)
-		b[0], b[9] = 0x45, protocol
-		copy(b[12:], netip.MustParseAddr(src).AsSlice())
-		copy(b[16:], netip.MustParseAddr(dst).AsSlice())
-		return append(b, "hello"...)
-	}
-	inside := datagram(17, "10.244.1.2", "10.244.3.2")
-	tests := map[string]struct {
-		packet []byte
-		want   string
-	}{
-		"the datagram":        {inside, "hello"},
-		"inside a tunnel":     {append(datagram(17, "192.168.1.56", "192.168.1.58"), inside...), ""},
-		"another destination": {datagram(17, "10.244.1.2", "10.244.4.2"), ""},
-		"another source":      {datagram(17, "10.244.1.1", "10.244.3.2"), ""},
-		"not UDP":             {datagram(1, "10.244.1.2", "10.244.3.2"), ""},
-		"cut off":             {inside[:24], ""},
-		"not IPv4":            {append([]byte{0x60}, inside[1:]...), ""},
-		"empty":               {nil, ""},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			if got, ok := p.plain(tt.packet); got != tt.want || ok != (tt.want != "") {
-				t.Errorf("plain = %q, %t, want %q", got, ok, tt.want)
-			}
-		})
-	}
-}
-
 func TestEachIPv4Peer(t *testing.T) {
 	missing := func(l wire.Lease) bool { return l.State == verdict.Missing }
 	bad := func(subnet string, s verdict.State) wire.Lease {

@@ -15,6 +15,9 @@ import (
 	"routewatch/deploy/lab/netns"
 )
 
+// lateness is how long events may take to come.
+const lateness = 50 * time.Millisecond
+
 // listener hears what a watcher of links and IPv4 routes would hear.
 type listener struct{ conn *netlink.Conn }
 

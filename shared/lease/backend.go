@@ -16,13 +16,8 @@ func (r nodeReader) backendData(n *Node, l *Lease) finding {
 		suffix = "backend-v6-data"
 	}
 	key := r.prefix.Key(suffix)
-	var read func(*Lease, string, string) finding
-	switch l.BackendType {
-	case "vxlan":
-		read = readVXLAN
-	case "wireguard":
-		read = readWireGuard
-	default:
+	read := readerOf(l.BackendType)
+	if read == nil {
 		return finding{}
 	}
 	where := "annotation " + key
@@ -34,6 +29,18 @@ func (r nodeReader) backendData(n *Node, l *Lease) finding {
 	default:
 		return read(l, where, v)
 	}
+}
+
+// readerOf returns what reads the data that a backend publishes, of which where
+// is the place; nil for a backend that publishes nothing that a peer decodes.
+func readerOf(backend string) func(l *Lease, where, data string) finding {
+	switch backend {
+	case "vxlan":
+		return readVXLAN
+	case "wireguard":
+		return readWireGuard
+	}
+	return nil
 }
 
 // readVXLAN reads {"VNI":1,"VtepMAC":"12:c6:65:89:b4:e3"}; before v0.14 there is no VNI.

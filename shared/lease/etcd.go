@@ -169,13 +169,8 @@ func (a *leaseAttrs) read(l *Lease, key string) finding {
 	}
 	l.PublicIP = addr.Unmap()
 	where := field + " of key " + key
-	var read func(*Lease, string, string) finding
-	switch l.BackendType {
-	case "vxlan":
-		read = readVXLAN
-	case "wireguard":
-		read = readWireGuard
-	default:
+	read := readerOf(l.BackendType)
+	if read == nil {
 		return finding{}
 	}
 	switch string(data) {
