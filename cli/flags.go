@@ -27,7 +27,10 @@ func newClient(c *cli.Context) (*client.Client, error) {
 	if timeout <= 0 {
 		return nil, usagef("--timeout %v: expected more than 0, for example 5s", timeout)
 	}
-	address := c.String("exporter")
+	return clientOf(c.String("exporter"), timeout)
+}
+
+func clientOf(address string, timeout time.Duration) (*client.Client, error) {
 	if address == "" { // the variable is set, and empty
 		address = defaultExporter
 	}

@@ -95,9 +95,11 @@ func (p *statusPrinter) outcome(s *client.Status) error {
 
 // now is the time by the clock that dated the status: the exporter's own, where
 // it told it, since the two may differ.
-func (p *statusPrinter) now(s *client.Status) time.Time {
+func (p *statusPrinter) now(s *client.Status) time.Time { return nowOf(s, p.sys) }
+
+func nowOf(s *client.Status, sys system) time.Time {
 	if s.ServerTime.IsZero() {
-		return p.sys.now()
+		return sys.now()
 	}
 	return s.ServerTime
 }
