@@ -65,7 +65,8 @@ func waitFor(ctx context.Context, asker *client.Client, sys system, condition st
 			return err
 		}
 		if err == nil && is(condition, s, sys) {
-			return write(sys.stdout, fmt.Sprintf("%s is %s (after %s)\n", s.Document.Node, condition, sys.now().Sub(start).Round(time.Second)))
+			took := sys.now().Sub(start).Round(time.Second)
+			return write(sys.stdout, fmt.Sprintf("%s is %s (after %s)\n", s.Document.Node, condition, took))
 		}
 		select {
 		case <-ctx.Done():
@@ -77,7 +78,8 @@ func waitFor(ctx context.Context, asker *client.Client, sys system, condition st
 		if err != nil {
 			return fmt.Errorf("not %s within %s: %w", condition, limit, err)
 		}
-		if err := write(sys.stderr, fmt.Sprintf("routewatch: %s is not %s within %s; see: routewatch status\n", s.Document.Node, condition, limit)); err != nil {
+		text := fmt.Sprintf("routewatch: %s is not %s within %s; see: routewatch status\n", s.Document.Node, condition, limit)
+		if err := write(sys.stderr, text); err != nil {
 			return err
 		}
 		return exitCode(max(1, int(s.Document.Outcome(nowOf(s, sys)))))
