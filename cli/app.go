@@ -94,7 +94,10 @@ func newApp(sys system) *cli.App {
 			cli.HelpFlag, // not added where there is a command "help"
 			&cli.BoolFlag{Name: "version", Usage: "print the version", DisableDefaultText: true},
 		},
-		Commands: []*cli.Command{statusCommand(sys), explainCommand(sys), eventsCommand(sys), waitCommand(sys), checkCommand(sys), versionCommand(sys), helpCommand(sys)},
+		Commands: []*cli.Command{
+			statusCommand(sys), explainCommand(sys), eventsCommand(sys), waitCommand(sys), checkCommand(sys),
+			versionCommand(sys), helpCommand(sys),
+		},
 	}
 	app.Action = func(c *cli.Context) error { return withoutCommand(c, sys) }
 	for _, command := range app.Commands {
