@@ -113,6 +113,9 @@ func (s *Source) follow(ctx context.Context, reports chan<- report) {
 		}
 		if errors.Is(err, errRelist) {
 			s.cfg.Log.Debug("listing the leases anew", "source", lease.SourceEtcd, "because", err)
+			if time.Since(start) < minBackoff && !wait(ctx, minBackoff) { // one watch after the other ends at once
+				return
+			}
 			continue
 		}
 		if !send(ctx, reports, report{err: s.explain(err)}) || !wait(ctx, backoff) {
