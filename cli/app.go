@@ -95,8 +95,8 @@ func newApp(sys system) *cli.App {
 			&cli.BoolFlag{Name: "version", Usage: "print the version", DisableDefaultText: true},
 		},
 		Commands: []*cli.Command{
-			statusCommand(sys), explainCommand(sys), eventsCommand(sys), waitCommand(sys), checkCommand(sys),
-			versionCommand(sys), helpCommand(sys),
+			statusCommand(sys), explainCommand(sys), leasesCommand(sys), eventsCommand(sys), runbookCommand(sys),
+			waitCommand(sys), checkCommand(sys), versionCommand(sys), helpCommand(sys),
 		},
 	}
 	app.Action = func(c *cli.Context) error { return withoutCommand(c, sys) }

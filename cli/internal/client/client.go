@@ -132,6 +132,19 @@ func (c *Client) Explain(ctx context.Context, address string) (a Answer[wire.Exp
 	return ask[wire.Explanation](ctx, c, "/api/v1/explain", wire.KindExplain, url.Values{"address": {address}})
 }
 
+// Leases asks for a page of leases, those in a state if that is not "".
+// after is what the page before had as Continue, "" for the first.
+func (c *Client) Leases(ctx context.Context, state, after string) (Answer[wire.LeaseList], error) {
+	query := url.Values{}
+	if state != "" {
+		query.Set("state", state)
+	}
+	if after != "" {
+		query.Set("continue", after)
+	}
+	return ask[wire.LeaseList](ctx, c, "/api/v1/leases", wire.KindLeaseList, query)
+}
+
 // Events asks for what happened after an event; "" for the last that are kept.
 func (c *Client) Events(ctx context.Context, after string) (Answer[wire.EventList], error) {
 	query := url.Values{}
