@@ -32,7 +32,9 @@ func history(next *wire.Lease, prev wire.Lease, chain expect.Chain, e *evidence,
 		next.Cause = verdict.CauseUnknown
 	}
 	at := now
-	if next.State != prev.State || !prev.State.Bad() {
+	// What was never judged before may have been so for long.
+	first := prev.State == "" || prev.State == verdict.Unknown && !prev.Completed
+	if !first && (next.State != prev.State || !prev.State.Bad()) {
 		if h, cause, ok := explain(next.State, chain, e); ok {
 			next.Cause, next.Actor, at = cause, actorOf(h), h.At
 			next.CauseDevice = deviceOfCause(h, cause, e)

@@ -1041,3 +1041,21 @@ func TestNext_YoungNode(t *testing.T) {
 		t.Errorf("states %v, wake %s", s.Summary.States, wake)
 	}
 }
+
+// What was broken when it was first seen was so before: an event of just then
+// may be anything.
+func TestNext_CauseAtTheStart(t *testing.T) {
+	hint := netstate.Hint{At: t0, Kind: netstate.AddrAdded, Device: "ens33", Index: ifEth, Family: ip4, Prefix: netip.MustParsePrefix("192.168.1.10/16")}
+	w := newWorld(2, ip4)
+	w.routes = append(w.routes, netstate.Route{Table: 254, Dst: netip.PrefixFrom(w.peers[0].PublicIP, 32), Type: netstate.Blackhole})
+	in := w.input()
+	unread := Input{Set: in.Set, State: &netstate.State{Complete: true}, Now: w.at}
+	before, _ := Next(opts, nil, unread)
+	w.hints = []netstate.Hint{hint}
+	for name, prev := range map[string]*wire.Snapshot{"at once": nil, "after a picture for no lease": before} {
+		s, _ := Next(opts, prev, w.input())
+		if l := worst(t, s); l.State != verdict.UnderlayDown || l.Cause != verdict.CauseUnknown {
+			t.Errorf("%s: %s, %s; want underlay_down, unknown", name, l.State, l.Cause)
+		}
+	}
+}
