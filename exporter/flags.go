@@ -11,6 +11,7 @@ import (
 
 	"routewatch/exporter/internal/history"
 	"routewatch/exporter/internal/kernel"
+	"routewatch/exporter/internal/recorder"
 	"routewatch/shared/lease"
 )
 
@@ -42,6 +43,8 @@ const (
 	flagReceiveBuffer    = "netlink.receive-buffer"
 	flagHistoryFile      = "history.file"
 	flagHistoryMaxSize   = "history.max-size"
+	flagRecord           = "record"
+	flagRecordMaxSize    = "record.max-size"
 	flagListenAddress    = "web.listen-address"
 	flagTelemetryPath    = "web.telemetry-path"
 	flagWebConfig        = "web.config.file"
@@ -74,6 +77,10 @@ func flags() []cli.Flag {
 			Usage: "`FILE` that keeps events and open incidents over a restart; its folder must be writable"},
 		&cli.Int64Flag{Name: flagHistoryMaxSize, EnvVars: env(flagHistoryMaxSize), Value: history.DefaultMaxSize,
 			Usage: "`BYTES` that the history takes on disk at most; the oldest events go first"},
+		&cli.PathFlag{Name: flagRecord, EnvVars: env(flagRecord), DefaultText: "none",
+			Usage: "`FILE` to record all that is judged in, for \"routewatch replay FILE\"; its folder must be writable"},
+		&cli.Int64Flag{Name: flagRecordMaxSize, EnvVars: env(flagRecordMaxSize), Value: recorder.DefaultMaxSize,
+			Usage: "`BYTES` that the recording takes on disk at most: one half FILE, the other FILE.1, which came before it"},
 		&cli.StringSliceFlag{Name: flagListenAddress, EnvVars: env(flagListenAddress),
 			Value: cli.NewStringSlice(net.JoinHostPort("127.0.0.1", defaultPort)),
 			Usage: "`ADDRESS` to serve on; the port may be left out; give it again for more"},
