@@ -30,9 +30,13 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the program as a person does. Scripts find the documents of
-// testdata/documents in documents/.
+// testdata/documents in documents/, and the recording of shared/flight.
 func TestScripts(t *testing.T) {
 	documents, err := filepath.Abs("testdata/documents")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recording, err := os.ReadFile("../shared/flight/testdata/flap.recording")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,6 +46,9 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Values[exporterKey{}] = &slot{}
+			if err := os.WriteFile(filepath.Join(env.WorkDir, "flap.recording"), recording, 0o600); err != nil {
+				return err
+			}
 			return os.CopyFS(filepath.Join(env.WorkDir, "documents"), os.DirFS(documents))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
