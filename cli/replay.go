@@ -238,19 +238,22 @@ func (r *replayer) print() error {
 		return withHelp(usagef("nothing is recorded at this moment: the recording ends at %s, at step %d", to, r.last.N), "replay")
 	}
 	status := r.chosen.Snapshot.Status()
-	text := ""
-	if r.format.isText() {
-		o := r.options(r.now())
-		o.Command = fmt.Sprintf("routewatch replay --at %d %s", r.chosen.N, r.name)
-		text = render.Status(&status, o)
-	} else {
-		raw, err := json.Marshal(status)
-		if err != nil {
-			return err
-		}
-		if text, err = r.document(raw); err != nil {
-			return err
-		}
+	if !r.format.isText() {
+		return r.printDocument(status)
+	}
+	o := r.options(r.now())
+	o.Command = fmt.Sprintf("routewatch replay --at %d %s", r.chosen.N, r.name)
+	return write(r.sys.stdout, render.Status(&status, o))
+}
+
+func (r *replayer) printDocument(document any) error {
+	raw, err := json.Marshal(document)
+	if err != nil {
+		return err
+	}
+	text, err := r.document(raw)
+	if err != nil {
+		return err
 	}
 	return write(r.sys.stdout, text)
 }
@@ -258,20 +261,12 @@ func (r *replayer) print() error {
 // printSteps prints the list, and how it ends.
 func (r *replayer) printSteps() error {
 	if !r.format.isText() {
-		raw, err := json.Marshal(struct {
+		return r.printDocument(struct {
 			Node     string       `json:"node"`
 			Recorder string       `json:"recorder"` // its version
 			Steps    int          `json:"steps"`
 			Items    []replayStep `json:"items"`
 		}{r.last.Snapshot.Node, r.last.Header.Version, r.last.N, r.steps})
-		if err != nil {
-			return err
-		}
-		text, err := r.document(raw)
-		if err != nil {
-			return err
-		}
-		return write(r.sys.stdout, text)
 	}
 	o := r.options(r.now())
 	rows := make([]render.Step, len(r.steps))
