@@ -41,6 +41,9 @@ func watch(ctx context.Context, cfg config) error {
 	if mem.store != nil {
 		metrics.RegisterHistory(registry, mem.status)
 	}
+	if cfg.notifier != nil {
+		metrics.RegisterNotifications(registry, cfg.notifier.Counts)
+	}
 	handler := api.Handler(api.Config{
 		Latest:      latest,
 		Idle:        eng.Idle,
@@ -60,6 +63,9 @@ func watch(ctx context.Context, cfg config) error {
 	cfg.log.Info("starting", "version", version.Version, "revision", version.GetRevision(),
 		"node", cfg.judge.Node, "leases", cfg.leases.name, "where", cfg.leases.where, "why", cfg.leases.why, "netns", cfg.kernel.NetNS)
 	defer mem.record(latest)()
+	if cfg.notifier != nil {
+		defer cfg.notifier.Start(ctx, mem.events, latest)()
+	}
 	sets, states := make(chan lease.Set), make(chan *netstate.State)
 	task := func(name string, run func() error) {
 		tasks.Go(func() error {

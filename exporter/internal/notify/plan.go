@@ -26,6 +26,7 @@ type plan struct {
 	told   map[string]string     // what is open and was told: key -> name of its Event
 	worse  map[string]wire.Event // incidents by id that became worse while the bucket was empty
 	storm  *storm                // nil while everything is told one by one
+	summed uint64                // incidents that were not told one by one, since start
 }
 
 // storm is what was not told one by one since the bucket was full last.
@@ -132,6 +133,7 @@ func (p *plan) sum(at time.Time, what string) {
 	if p.storm == nil {
 		p.storm = &storm{name: nameOf(p.node, "storm", at.UTC().Format(time.RFC3339Nano)), first: at}
 	}
+	p.summed++
 	p.storm.total++
 	p.storm.untold++
 	p.storm.news, p.storm.what = true, what
