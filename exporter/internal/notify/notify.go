@@ -63,9 +63,9 @@ type Notifier struct {
 	explain func(kube.Right, error) error
 	close   func()
 
-	queue  *queue
-	counts [2][4]atomic.Uint64 // by kind and result
-	known  map[string]known    // of the goroutine that tells
+	queue *queue
+	tally [2][4]atomic.Uint64 // by kind and result
+	known map[string]known    // of the goroutine that tells
 }
 
 // known is what the API server has of an Event.
@@ -112,7 +112,7 @@ func (n *Notifier) Counts(each func(kind, result string, count uint64)) {
 	for k, on := range [2]bool{n.cfg.Events, n.cfg.Condition} {
 		for r := range results {
 			if on && (k == ofEvent || r < dropped) {
-				each(kinds[k], results[r], n.counts[k][r].Load())
+				each(kinds[k], results[r], n.tally[k][r].Load())
 			}
 		}
 	}
@@ -148,12 +148,12 @@ func (n *Notifier) follow(ctx context.Context, p *plan, log *eventlog.Log, curso
 		s := latest()
 		if page.Gap {
 			n.cfg.Log.Warn("events were lost before Kubernetes was told of them")
-			n.counts[ofEvent][dropped].Add(1)
+			n.tally[ofEvent][dropped].Add(1)
 			p.prune(s)
 		}
 		before := p.summed
 		n.push(p.next(page.Events, s, now))
-		n.counts[ofEvent][summed].Add(p.summed - before)
+		n.tally[ofEvent][summed].Add(p.summed - before)
 		var late <-chan time.Time
 		if at := p.wake(now); !at.IsZero() {
 			late = time.After(max(time.Until(at), look))
@@ -168,7 +168,7 @@ func (n *Notifier) follow(ctx context.Context, p *plan, log *eventlog.Log, curso
 }
 
 func (n *Notifier) push(events []Event) {
-	n.counts[ofEvent][dropped].Add(uint64(n.queue.push(events...)))
+	n.tally[ofEvent][dropped].Add(uint64(n.queue.push(events...)))
 }
 
 // tell sends what waits, one after the other, until ctx ends.
@@ -185,7 +185,7 @@ func (n *Notifier) tell(ctx context.Context) {
 			continue
 		}
 		if time.Since(e.Last) > outdated {
-			n.counts[ofEvent][dropped].Add(1)
+			n.tally[ofEvent][dropped].Add(1)
 			continue
 		}
 		err := n.send(ctx, e)
@@ -193,16 +193,16 @@ func (n *Notifier) tell(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
-			n.counts[ofEvent][sent].Add(1)
+			n.tally[ofEvent][sent].Add(1)
 			t.over()
 			continue
 		case permanent(err):
-			n.counts[ofEvent][dropped].Add(1)
+			n.tally[ofEvent][dropped].Add(1)
 			t.say(err)
 			continue
 		}
-		n.counts[ofEvent][failed].Add(1)
-		n.counts[ofEvent][dropped].Add(uint64(n.queue.back(e)))
+		n.tally[ofEvent][failed].Add(1)
+		n.tally[ofEvent][dropped].Add(uint64(n.queue.back(e)))
 		if !t.wait(ctx, err) {
 			return
 		}
@@ -272,12 +272,12 @@ func (n *Notifier) keep(ctx context.Context, latest func() *wire.Snapshot) {
 		} else if due {
 			if err = n.server.setCondition(ctx, next); err == nil {
 				c.written = next
-				n.counts[ofCondition][sent].Add(1)
+				n.tally[ofCondition][sent].Add(1)
 				t.over()
 			}
 		}
 		if err != nil && ctx.Err() == nil {
-			n.counts[ofCondition][failed].Add(1)
+			n.tally[ofCondition][failed].Add(1)
 			if !t.wait(ctx, err) {
 				return
 			}

@@ -1,0 +1,371 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"routewatch/exporter/internal/eventlog"
+	"routewatch/exporter/internal/leases/kube"
+	"routewatch/shared/verdict"
+	"routewatch/shared/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// memory is a server that keeps what it is told.
+type memory struct {
+	mu       sync.Mutex
+	events   map[string]Event
+	counts   map[string]int32
+	node     Condition
+	written  []Condition
+	refuse   error // of every request
+	lose     int   // so many writes are done, and the answer is lost
+	requests int
+	hang     bool
+}
+
+var resource = schema.GroupResource{Resource: "events"}
+
+func (m *memory) asked(ctx context.Context) (err error) {
+	m.mu.Lock()
+	m.requests++
+	hang, err := m.hang, m.refuse
+	m.mu.Unlock()
+	if hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return err
+}
+
+func (m *memory) lost() error {
+	if m.lose > 0 {
+		m.lose--
+		return errors.New("connection reset")
+	}
+	return nil
+}
+
+func (m *memory) create(ctx context.Context, e Event, count int32) error {
+	if err := m.asked(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.counts[e.Name] > 0 {
+		return apierrors.NewAlreadyExists(resource, e.Name)
+	}
+	m.events[e.Name], m.counts[e.Name] = e, count
+	return m.lost()
+}
+
+func (m *memory) update(ctx context.Context, e Event, count int32) (int32, error) {
+	if err := m.asked(ctx); err != nil {
+		return 0, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.counts[e.Name] == 0 {
+		return 0, apierrors.NewNotFound(resource, e.Name)
+	}
+	if count > 0 {
+		m.counts[e.Name] = count
+	}
+	m.events[e.Name] = e
+	return m.counts[e.Name], m.lost()
+}
+
+func (m *memory) condition(ctx context.Context) (Condition, error) {
+	err := m.asked(ctx)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.node, err
+}
+
+func (m *memory) setCondition(ctx context.Context, c Condition) error {
+	if err := m.asked(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.node, m.written = c, append(m.written, c)
+	return nil
+}
+
+func (m *memory) with(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f()
+}
+
+// world is a Notifier that runs in a bubble.
+type world struct {
+	*memory
+	*Notifier
+	log    *eventlog.Log
+	logged strings.Builder
+	mu     sync.Mutex
+	s      *wire.Snapshot
+	stop   func()
+}
+
+func (w *world) latest() *wire.Snapshot {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := *w.s
+	s.Time = time.Now()
+	return &s
+}
+
+func (w *world) set(s *wire.Snapshot) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.s = s
+}
+
+func (w *world) count(kind, result string) (found uint64) {
+	w.Counts(func(k, r string, n uint64) {
+		if k == kind && r == result {
+			found = n
+		}
+	})
+	return found
+}
+
+func (w *world) happened(typ verdict.EventType, i wire.Incident) {
+	e := happened(typ, 0, i)
+	e.Time = time.Now()
+	w.log.Append(e)
+}
+
+// begin starts a Notifier on what there is.
+func (w *world) begin(t *testing.T) {
+	cfg := Config{Node: node, Events: true, Condition: true, Log: slog.New(slog.NewTextHandler(&w.logged, nil))}
+	w.Notifier = newNotifier(cfg, w.memory, func(_ kube.Right, err error) error { return err }, func() {})
+	ctx, cancel := context.WithCancel(t.Context())
+	wait := w.Start(ctx, w.log, w.latest)
+	w.stop = func() { cancel(); wait() }
+}
+
+func inBubble(t *testing.T, f func(t *testing.T, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{memory: &memory{events: map[string]Event{}, counts: map[string]int32{}}, log: eventlog.New(eventlog.Start{Base: 1}), s: well(time.Now())}
+		w.begin(t)
+		f(t, w)
+		w.stop()
+	})
+}
+
+func TestNotifier_Incident(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		i := incident("a-1", 3)
+		w.happened(verdict.IncidentOpened, i)
+		synctest.Wait()
+		name := incidentName(node, i)
+		if w.counts[name] != 1 || !w.events[name].Warning {
+			t.Errorf("count %d of %+v", w.counts[name], w.events[name])
+		}
+		time.Sleep(time.Second)
+		i.Leases = 4
+		w.happened(verdict.IncidentChanged, i)
+		synctest.Wait()
+		if w.counts[name] != 2 || !strings.Contains(w.events[name].Message, "broke 4 leases") || len(w.events) != 1 {
+			t.Errorf("count %d of %+v", w.counts[name], w.events)
+		}
+		w.happened(verdict.IncidentClosed, i)
+		synctest.Wait()
+		if over := w.events[name+".over"]; len(w.events) != 2 || over.Warning || over.Reason != ReasonRestored {
+			t.Errorf("at the end %+v", w.events)
+		}
+		if w.count("event", "sent") != 3 || w.count("event", "failed")+w.count("event", "dropped") > 0 {
+			t.Errorf("%d sent", w.count("event", "sent"))
+		}
+	})
+}
+
+// An answer that is lost makes no second Event and counts nothing twice.
+func TestNotifier_AnswerLost(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.with(func() { w.lose = 2 })
+		i := incident("a-1", 3)
+		w.happened(verdict.IncidentOpened, i)
+		time.Sleep(time.Minute)
+		if name := incidentName(node, i); w.counts[name] != 1 || len(w.events) != 1 || w.count("event", "failed") != 2 {
+			t.Errorf("counts %v, %d attempts failed", w.counts, w.count("event", "failed"))
+		}
+	})
+}
+
+// After a restart an incident that is still open is not reported anew, is told
+// if it was not yet, and goes on counting.
+func TestNotifier_Restart(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		i, other := incident("a-1", 3), incident("a-2", 1)
+		w.happened(verdict.IncidentOpened, i)
+		synctest.Wait()
+		w.stop()
+		s := brokenSnapshot(i)
+		s.Incidents = append(s.Incidents, other)
+		w.set(s)
+		w.begin(t)
+		synctest.Wait()
+		name, second := incidentName(node, i), incidentName(node, other)
+		if w.counts[name] != 1 || w.counts[second] != 1 || len(w.events) != 2 {
+			t.Errorf("after the restart: counts %v", w.counts)
+		}
+		w.happened(verdict.IncidentChanged, i)
+		synctest.Wait()
+		if w.counts[name] != 2 || len(w.events) != 2 {
+			t.Errorf("worse after the restart: counts %v", w.counts)
+		}
+	})
+}
+
+// Kubernetes forgets Events after an hour.
+func TestNotifier_Forgotten(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		i := incident("a-1", 3)
+		w.happened(verdict.IncidentOpened, i)
+		synctest.Wait()
+		time.Sleep(90 * time.Minute)
+		w.with(func() { clear(w.events); clear(w.counts) })
+		w.happened(verdict.IncidentChanged, i)
+		synctest.Wait()
+		if name := incidentName(node, i); w.counts[name] != 2 {
+			t.Errorf("counts %v", w.counts)
+		}
+	})
+}
+
+// While the server is away or refuses, few attempts are made, one line is
+// logged, and what happened meanwhile is told when it is back.
+func TestNotifier_ServerLost(t *testing.T) {
+	for name, err := range map[string]error{
+		"refused":     errors.New("connection refused"),
+		"forbidden":   apierrors.NewForbidden(resource, "", errors.New("no")),
+		"unavailable": apierrors.NewServiceUnavailable("x"),
+		"too many":    apierrors.NewTooManyRequests("x", 7),
+		"internal":    apierrors.NewInternalError(errors.New("x")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.with(func() { w.refuse = err })
+				i := incident("a-1", 3)
+				w.happened(verdict.IncidentOpened, i)
+				w.set(ill(time.Now()))
+				time.Sleep(20 * time.Minute)
+				w.happened(verdict.IncidentChanged, i)
+				synctest.Wait()
+				w.happened(verdict.IncidentClosed, i)
+				w.set(well(time.Now()))
+				time.Sleep(20 * time.Minute)
+				if w.requests > 50 || w.count("event", "failed") < 5 || w.count("condition", "failed") < 5 {
+					t.Errorf("%d requests, %d and %d failed", w.requests, w.count("event", "failed"), w.count("condition", "failed"))
+				}
+				if n := strings.Count(w.logged.String(), "Kubernetes is not told"); n != 2 { // one of each kind
+					t.Errorf("logged %d times:\n%s", n, &w.logged)
+				}
+				w.with(func() { w.refuse = nil })
+				time.Sleep(10 * time.Minute)
+				if name := incidentName(node, i); w.counts[name] != 2 || w.counts[name+".over"] != 1 || w.node.Status != False {
+					t.Errorf("told %v, condition %+v", w.counts, w.node)
+				}
+				if n := strings.Count(w.logged.String(), "Kubernetes is told again"); n != 2 {
+					t.Errorf("logged %d times that it is back", n)
+				}
+			})
+		})
+	}
+}
+
+// A server that hangs keeps nobody waiting, and the queue has an end.
+func TestNotifier_Hangs(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.with(func() { w.hang = true })
+		start := time.Now()
+		for n := range 3 * most {
+			i := incident(fmt.Sprint("a-", n), 1)
+			w.happened(verdict.IncidentOpened, i)
+			w.happened(verdict.IncidentClosed, i)
+			time.Sleep(30 * time.Second)
+		}
+		if took := time.Since(start); took != 3*most*30*time.Second {
+			t.Errorf("took %s", took)
+		}
+		if w.count("event", "dropped") == 0 || len(w.queue.events) > most {
+			t.Errorf("%d dropped, %d wait", w.count("event", "dropped"), len(w.queue.events))
+		}
+	})
+}
+
+// What the server will never accept is given up, and what comes after is told.
+func TestNotifier_Refused(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.with(func() { w.refuse = apierrors.NewBadRequest("x") })
+		w.happened(verdict.IncidentOpened, incident("a-1", 3))
+		synctest.Wait()
+		w.with(func() { w.refuse = nil })
+		w.happened(verdict.IncidentOpened, incident("a-2", 3))
+		synctest.Wait()
+		if w.count("event", "dropped") != 1 || w.count("event", "sent") != 1 {
+			t.Errorf("counts %v, %d dropped", w.counts, w.count("event", "dropped"))
+		}
+	})
+}
+
+func TestNotifier_Outdated(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.with(func() { w.refuse = errors.New("connection refused") })
+		w.happened(verdict.IncidentOpened, incident("a-1", 3))
+		time.Sleep(61 * time.Minute)
+		w.with(func() { w.refuse = nil })
+		time.Sleep(10 * time.Minute)
+		if len(w.events) > 0 || w.count("event", "dropped") != 1 {
+			t.Errorf("told %v after an hour", w.events)
+		}
+	})
+}
+
+// The condition that an earlier process left is gone on with: no transition
+// without a change.
+func TestNotifier_Condition(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.set(ill(time.Now()))
+		time.Sleep(2 * time.Second)
+		broke := w.node.LastTransitionTime
+		w.stop()
+		time.Sleep(10 * time.Minute)
+		w.begin(t)
+		time.Sleep(2 * time.Second)
+		if w.node.Status != True || !w.node.LastTransitionTime.Equal(broke) || time.Since(w.node.LastHeartbeatTime) > 3*time.Second {
+			t.Errorf("after the restart %+v, it was so since %s", w.node, broke)
+		}
+		w.set(well(time.Now()))
+		time.Sleep(59 * time.Second)
+		if w.node.Status != True {
+			t.Errorf("well for a minute: %+v", w.node)
+		}
+		time.Sleep(3 * time.Second)
+		if w.node.Status != False || w.node.LastTransitionTime.Equal(broke) {
+			t.Errorf("well for more than a minute: %+v", w.node)
+		}
+		n := len(w.written)
+		time.Sleep(time.Hour)
+		if got := len(w.written) - n; got < 11 || got > 12 {
+			t.Errorf("%d heartbeats in an hour", got)
+		}
+	})
+}
