@@ -159,6 +159,12 @@ func (w *world) begin(t *testing.T) {
 	w.stop = func() { cancel(); wait() }
 }
 
+// sleep returns when all that was to happen by then has.
+func sleep(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func inBubble(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -178,7 +184,7 @@ func TestNotifier_Incident(t *testing.T) {
 		if w.counts[name] != 1 || !w.events[name].Warning {
 			t.Errorf("count %d of %+v", w.counts[name], w.events[name])
 		}
-		time.Sleep(time.Second)
+		sleep(time.Second)
 		i.Leases = 4
 		w.happened(verdict.IncidentChanged, i)
 		synctest.Wait()
@@ -202,7 +208,7 @@ func TestNotifier_AnswerLost(t *testing.T) {
 		w.with(func() { w.lose = 2 })
 		i := incident("a-1", 3)
 		w.happened(verdict.IncidentOpened, i)
-		time.Sleep(time.Minute)
+		sleep(time.Minute)
 		if name := incidentName(node, i); w.counts[name] != 1 || len(w.events) != 1 || w.count("event", "failed") != 2 {
 			t.Errorf("counts %v, %d attempts failed", w.counts, w.count("event", "failed"))
 		}
@@ -240,7 +246,7 @@ func TestNotifier_Forgotten(t *testing.T) {
 		i := incident("a-1", 3)
 		w.happened(verdict.IncidentOpened, i)
 		synctest.Wait()
-		time.Sleep(90 * time.Minute)
+		sleep(90 * time.Minute)
 		w.with(func() { clear(w.events); clear(w.counts) })
 		w.happened(verdict.IncidentChanged, i)
 		synctest.Wait()
@@ -266,12 +272,12 @@ func TestNotifier_ServerLost(t *testing.T) {
 				i := incident("a-1", 3)
 				w.happened(verdict.IncidentOpened, i)
 				w.set(ill(time.Now()))
-				time.Sleep(20 * time.Minute)
+				sleep(20 * time.Minute)
 				w.happened(verdict.IncidentChanged, i)
 				synctest.Wait()
 				w.happened(verdict.IncidentClosed, i)
 				w.set(well(time.Now()))
-				time.Sleep(20 * time.Minute)
+				sleep(20 * time.Minute)
 				if w.requests > 50 || w.count("event", "failed") < 5 || w.count("condition", "failed") < 5 {
 					t.Errorf("%d requests, %d and %d failed", w.requests, w.count("event", "failed"), w.count("condition", "failed"))
 				}
@@ -279,7 +285,7 @@ func TestNotifier_ServerLost(t *testing.T) {
 					t.Errorf("logged %d times:\n%s", n, &w.logged)
 				}
 				w.with(func() { w.refuse = nil })
-				time.Sleep(10 * time.Minute)
+				sleep(10 * time.Minute)
 				if name := incidentName(node, i); w.counts[name] != 2 || w.counts[name+".over"] != 1 || w.node.Status != False {
 					t.Errorf("told %v, condition %+v", w.counts, w.node)
 				}
@@ -300,7 +306,7 @@ func TestNotifier_Hangs(t *testing.T) {
 			i := incident(fmt.Sprint("a-", n), 1)
 			w.happened(verdict.IncidentOpened, i)
 			w.happened(verdict.IncidentClosed, i)
-			time.Sleep(30 * time.Second)
+			sleep(30 * time.Second)
 		}
 		if took := time.Since(start); took != 3*most*30*time.Second {
 			t.Errorf("took %s", took)
@@ -330,9 +336,9 @@ func TestNotifier_Outdated(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.with(func() { w.refuse = errors.New("connection refused") })
 		w.happened(verdict.IncidentOpened, incident("a-1", 3))
-		time.Sleep(61 * time.Minute)
+		sleep(61 * time.Minute)
 		w.with(func() { w.refuse = nil })
-		time.Sleep(10 * time.Minute)
+		sleep(10 * time.Minute)
 		if len(w.events) > 0 || w.count("event", "dropped") != 1 {
 			t.Errorf("told %v after an hour", w.events)
 		}
@@ -344,26 +350,26 @@ func TestNotifier_Outdated(t *testing.T) {
 func TestNotifier_Condition(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.set(ill(time.Now()))
-		time.Sleep(2 * time.Second)
+		sleep(2 * time.Second)
 		broke := w.node.LastTransitionTime
 		w.stop()
-		time.Sleep(10 * time.Minute)
+		sleep(10 * time.Minute)
 		w.begin(t)
-		time.Sleep(2 * time.Second)
+		sleep(2 * time.Second)
 		if w.node.Status != True || !w.node.LastTransitionTime.Equal(broke) || time.Since(w.node.LastHeartbeatTime) > 3*time.Second {
 			t.Errorf("after the restart %+v, it was so since %s", w.node, broke)
 		}
 		w.set(well(time.Now()))
-		time.Sleep(59 * time.Second)
+		sleep(59 * time.Second)
 		if w.node.Status != True {
 			t.Errorf("well for a minute: %+v", w.node)
 		}
-		time.Sleep(3 * time.Second)
+		sleep(3 * time.Second)
 		if w.node.Status != False || w.node.LastTransitionTime.Equal(broke) {
 			t.Errorf("well for more than a minute: %+v", w.node)
 		}
 		n := len(w.written)
-		time.Sleep(time.Hour)
+		sleep(time.Hour)
 		if got := len(w.written) - n; got < 11 || got > 12 {
 			t.Errorf("%d heartbeats in an hour", got)
 		}
