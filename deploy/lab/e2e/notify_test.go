@@ -141,7 +141,9 @@ type kubeCondition struct {
 
 func (n *clusterNode) conditions(t *testing.T) map[string]kubeCondition {
 	t.Helper()
-	var node struct{ Status struct{ Conditions []kubeCondition } }
+	var node struct {
+		Status struct{ Conditions []kubeCondition }
+	}
 	netns.Must(t, n.api.Do(t.Context(), http.MethodGet, "/api/v1/nodes/node-1", nil, &node))
 	m := map[string]kubeCondition{}
 	for _, c := range node.Status.Conditions {

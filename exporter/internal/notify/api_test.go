@@ -7,7 +7,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,18 +24,21 @@ type request struct {
 }
 
 // answering serves one answer to every request.
-func answering(t *testing.T, code int, answer string) (*api, *[]request) {
+func answering(t *testing.T, code int, answer string) (a *api, asked func() []request) {
 	t.Helper()
 	for _, name := range []string{"KUBECONFIG", "KUBERNETES_SERVICE_HOST"} {
 		t.Setenv(name, "")
 	}
 	t.Setenv("HOME", t.TempDir())
+	var mu sync.Mutex
 	var seen []request
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		raw, _ := io.ReadAll(r.Body)
 		got := request{Line: r.Method + " " + r.URL.RequestURI(), Type: r.Header.Get("Content-Type")}
 		_ = json.Unmarshal(raw, &got.Body)
+		mu.Lock()
 		seen = append(seen, got)
+		mu.Unlock()
 		if code == 0 {
 			<-r.Context().Done()
 			return
@@ -48,7 +53,11 @@ func answering(t *testing.T, code int, answer string) (*api, *[]request) {
 		t.Fatal(err)
 	}
 	t.Cleanup(a.Close)
-	return a, &seen
+	return a, func() []request {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(seen)
+	}
 }
 
 func status(code int, reason, message string) string {
@@ -87,7 +96,7 @@ func TestAPI_Requests(t *testing.T) {
 			}}},
 		}},
 	}
-	if diff := cmp.Diff(want, *seen); diff != "" {
+	if diff := cmp.Diff(want, seen()); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
 }
@@ -141,8 +150,8 @@ func TestAPI_Errors(t *testing.T) {
 			defer cancel()
 			err := a.create(ctx, Event{Name: "x"}, 1)
 			delay, _ := apierrors.SuggestsClientDelay(err)
-			if err == nil || permanent(err) != tt.permanent || apierrors.IsAlreadyExists(err) != tt.exists || delay != tt.delay || len(*seen) != 1 {
-				t.Fatalf("%v after %d requests: permanent %v, exists %v, delay %d", err, len(*seen), permanent(err), apierrors.IsAlreadyExists(err), delay)
+			if err == nil || permanent(err) != tt.permanent || apierrors.IsAlreadyExists(err) != tt.exists || delay != tt.delay || len(seen()) != 1 {
+				t.Fatalf("%v after %d requests: permanent %v, exists %v, delay %d", err, len(seen()), permanent(err), apierrors.IsAlreadyExists(err), delay)
 			}
 			if text := a.explain(eventRight, err).Error(); !strings.Contains(text, tt.says) || !strings.HasPrefix(text, "API server http://") {
 				t.Errorf("it says %q, want %q", text, tt.says)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -43,9 +45,12 @@ func (m *memory) asked(ctx context.Context) (err error) {
 	m.requests++
 	hang, err := m.hang, m.refuse
 	m.mu.Unlock()
-	if hang {
-		<-ctx.Done()
-		return ctx.Err()
+	if hang { // as send does
+		select {
+		case <-ctx.Done():
+		case <-time.After(writeTimeout):
+		}
+		return errNoAnswer
 	}
 	return err
 }
@@ -102,6 +107,15 @@ func (m *memory) setCondition(ctx context.Context, c Condition) error {
 	defer m.mu.Unlock()
 	m.node, m.written = c, append(m.written, c)
 	return nil
+}
+
+// have is what there is now.
+func (m *memory) have() *memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &memory{
+		events: maps.Clone(m.events), counts: maps.Clone(m.counts), node: m.node, written: slices.Clone(m.written), requests: m.requests,
+	}
 }
 
 func (m *memory) with(f func()) {
@@ -181,20 +195,20 @@ func TestNotifier_Incident(t *testing.T) {
 		w.happened(verdict.IncidentOpened, i)
 		synctest.Wait()
 		name := incidentName(node, i)
-		if w.counts[name] != 1 || !w.events[name].Warning {
-			t.Errorf("count %d of %+v", w.counts[name], w.events[name])
+		if w.have().counts[name] != 1 || !w.have().events[name].Warning {
+			t.Errorf("count %d of %+v", w.have().counts[name], w.have().events[name])
 		}
 		sleep(time.Second)
 		i.Leases = 4
 		w.happened(verdict.IncidentChanged, i)
 		synctest.Wait()
-		if w.counts[name] != 2 || !strings.Contains(w.events[name].Message, "broke 4 leases") || len(w.events) != 1 {
-			t.Errorf("count %d of %+v", w.counts[name], w.events)
+		if w.have().counts[name] != 2 || !strings.Contains(w.have().events[name].Message, "broke 4 leases") || len(w.have().events) != 1 {
+			t.Errorf("count %d of %+v", w.have().counts[name], w.have().events)
 		}
 		w.happened(verdict.IncidentClosed, i)
 		synctest.Wait()
-		if over := w.events[name+".over"]; len(w.events) != 2 || over.Warning || over.Reason != ReasonRestored {
-			t.Errorf("at the end %+v", w.events)
+		if over := w.have().events[name+".over"]; len(w.have().events) != 2 || over.Warning || over.Reason != ReasonRestored {
+			t.Errorf("at the end %+v", w.have().events)
 		}
 		if w.count("event", "sent") != 3 || w.count("event", "failed")+w.count("event", "dropped") > 0 {
 			t.Errorf("%d sent", w.count("event", "sent"))
@@ -209,8 +223,8 @@ func TestNotifier_AnswerLost(t *testing.T) {
 		i := incident("a-1", 3)
 		w.happened(verdict.IncidentOpened, i)
 		sleep(time.Minute)
-		if name := incidentName(node, i); w.counts[name] != 1 || len(w.events) != 1 || w.count("event", "failed") != 2 {
-			t.Errorf("counts %v, %d attempts failed", w.counts, w.count("event", "failed"))
+		if name := incidentName(node, i); w.have().counts[name] != 1 || len(w.have().events) != 1 || w.count("event", "failed") != 2 {
+			t.Errorf("counts %v, %d attempts failed", w.have().counts, w.count("event", "failed"))
 		}
 	})
 }
@@ -229,13 +243,13 @@ func TestNotifier_Restart(t *testing.T) {
 		w.begin(t)
 		synctest.Wait()
 		name, second := incidentName(node, i), incidentName(node, other)
-		if w.counts[name] != 1 || w.counts[second] != 1 || len(w.events) != 2 {
-			t.Errorf("after the restart: counts %v", w.counts)
+		if w.have().counts[name] != 1 || w.have().counts[second] != 1 || len(w.have().events) != 2 {
+			t.Errorf("after the restart: counts %v", w.have().counts)
 		}
 		w.happened(verdict.IncidentChanged, i)
 		synctest.Wait()
-		if w.counts[name] != 2 || len(w.events) != 2 {
-			t.Errorf("worse after the restart: counts %v", w.counts)
+		if w.have().counts[name] != 2 || len(w.have().events) != 2 {
+			t.Errorf("worse after the restart: counts %v", w.have().counts)
 		}
 	})
 }
@@ -250,8 +264,8 @@ func TestNotifier_Forgotten(t *testing.T) {
 		w.with(func() { clear(w.events); clear(w.counts) })
 		w.happened(verdict.IncidentChanged, i)
 		synctest.Wait()
-		if name := incidentName(node, i); w.counts[name] != 2 {
-			t.Errorf("counts %v", w.counts)
+		if name := incidentName(node, i); w.have().counts[name] != 2 {
+			t.Errorf("counts %v", w.have().counts)
 		}
 	})
 }
@@ -278,16 +292,16 @@ func TestNotifier_ServerLost(t *testing.T) {
 				w.happened(verdict.IncidentClosed, i)
 				w.set(well(time.Now()))
 				sleep(20 * time.Minute)
-				if w.requests > 50 || w.count("event", "failed") < 5 || w.count("condition", "failed") < 5 {
-					t.Errorf("%d requests, %d and %d failed", w.requests, w.count("event", "failed"), w.count("condition", "failed"))
+				if w.have().requests > 50 || w.count("event", "failed") < 5 || w.count("condition", "failed") < 5 {
+					t.Errorf("%d requests, %d and %d failed", w.have().requests, w.count("event", "failed"), w.count("condition", "failed"))
 				}
 				if n := strings.Count(w.logged.String(), "Kubernetes is not told"); n != 2 { // one of each kind
 					t.Errorf("logged %d times:\n%s", n, &w.logged)
 				}
 				w.with(func() { w.refuse = nil })
 				sleep(10 * time.Minute)
-				if name := incidentName(node, i); w.counts[name] != 2 || w.counts[name+".over"] != 1 || w.node.Status != False {
-					t.Errorf("told %v, condition %+v", w.counts, w.node)
+				if name := incidentName(node, i); w.have().counts[name] != 2 || w.have().counts[name+".over"] != 1 || w.have().node.Status != False {
+					t.Errorf("told %v, condition %+v", w.have().counts, w.have().node)
 				}
 				if n := strings.Count(w.logged.String(), "Kubernetes is told again"); n != 2 {
 					t.Errorf("logged %d times that it is back", n)
@@ -327,7 +341,7 @@ func TestNotifier_Refused(t *testing.T) {
 		w.happened(verdict.IncidentOpened, incident("a-2", 3))
 		synctest.Wait()
 		if w.count("event", "dropped") != 1 || w.count("event", "sent") != 1 {
-			t.Errorf("counts %v, %d dropped", w.counts, w.count("event", "dropped"))
+			t.Errorf("counts %v, %d dropped", w.have().counts, w.count("event", "dropped"))
 		}
 	})
 }
@@ -339,8 +353,8 @@ func TestNotifier_Outdated(t *testing.T) {
 		sleep(61 * time.Minute)
 		w.with(func() { w.refuse = nil })
 		sleep(10 * time.Minute)
-		if len(w.events) > 0 || w.count("event", "dropped") != 1 {
-			t.Errorf("told %v after an hour", w.events)
+		if len(w.have().events) > 0 || w.count("event", "dropped") != 1 {
+			t.Errorf("told %v after an hour", w.have().events)
 		}
 	})
 }
@@ -351,27 +365,51 @@ func TestNotifier_Condition(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.set(ill(time.Now()))
 		sleep(2 * time.Second)
-		broke := w.node.LastTransitionTime
+		broke := w.have().node.LastTransitionTime
 		w.stop()
 		sleep(10 * time.Minute)
 		w.begin(t)
 		sleep(2 * time.Second)
-		if w.node.Status != True || !w.node.LastTransitionTime.Equal(broke) || time.Since(w.node.LastHeartbeatTime) > 3*time.Second {
-			t.Errorf("after the restart %+v, it was so since %s", w.node, broke)
+		if w.have().node.Status != True || !w.have().node.LastTransitionTime.Equal(broke) || time.Since(w.have().node.LastHeartbeatTime) > 3*time.Second {
+			t.Errorf("after the restart %+v, it was so since %s", w.have().node, broke)
 		}
 		w.set(well(time.Now()))
 		sleep(59 * time.Second)
-		if w.node.Status != True {
-			t.Errorf("well for a minute: %+v", w.node)
+		if w.have().node.Status != True {
+			t.Errorf("well for a minute: %+v", w.have().node)
 		}
 		sleep(3 * time.Second)
-		if w.node.Status != False || w.node.LastTransitionTime.Equal(broke) {
-			t.Errorf("well for more than a minute: %+v", w.node)
+		if w.have().node.Status != False || w.have().node.LastTransitionTime.Equal(broke) {
+			t.Errorf("well for more than a minute: %+v", w.have().node)
 		}
-		n := len(w.written)
+		n := len(w.have().written)
 		sleep(time.Hour)
-		if got := len(w.written) - n; got < 11 || got > 12 {
+		if got := len(w.have().written) - n; got < 11 || got > 12 {
 			t.Errorf("%d heartbeats in an hour", got)
 		}
 	})
+}
+
+func TestQueue(t *testing.T) {
+	q := newQueue()
+	for n := range most + 3 {
+		dropped := q.push(Event{Name: fmt.Sprint(n), Times: 1})
+		if want := n >= most; (dropped == 1) != want {
+			t.Errorf("push %d drops %d", n, dropped)
+		}
+	}
+	e, _ := q.take()
+	q.push(Event{Name: "9", Times: 1, Message: "newer"})
+	if dropped := q.back(e); e.Name != "3" || dropped != 0 {
+		t.Errorf("took %s, put back: %d dropped", e.Name, dropped)
+	}
+	for want := 3; want < most+3; want++ {
+		e, ok := q.take()
+		if !ok || e.Name != fmt.Sprint(want) || (e.Message != "") != (want == 9) || (e.Times == 2) != (want == 9) {
+			t.Fatalf("took %+v, want %d", e, want)
+		}
+	}
+	if e, ok := q.take(); ok {
+		t.Errorf("one more: %+v", e)
+	}
 }
