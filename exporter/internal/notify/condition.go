@@ -61,7 +61,8 @@ func observe(s *wire.Snapshot, now time.Time) (Status, string, string) {
 	if bad > 0 {
 		text := fmt.Sprintf("%d of %s broken", bad, count(s.Summary.Leases, "lease"))
 		for _, w := range verdict.Effects() {
-			if n := s.Summary.Effects[verdict.Effect(w.Name)]; n > 0 && w.Name != string(verdict.Delivered) && w.Name != string(verdict.EffectUnknown) {
+			effect := verdict.Effect(w.Name)
+			if n := s.Summary.Effects[effect]; n > 0 && effect != verdict.Delivered && effect != verdict.EffectUnknown {
 				text += fmt.Sprintf(", %d %s", n, w.Name)
 			}
 		}

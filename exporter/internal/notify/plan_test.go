@@ -181,8 +181,8 @@ func TestPlan_Property(t *testing.T) {
 					ids = append(ids, fmt.Sprint("a-", n))
 				}
 			}
-			switch id := rapid.SampledFrom(ids).Draw(t, "incident"); {
-			case id == "":
+			switch id := rapid.SampledFrom(ids).Draw(t, "incident"); id {
+			case "":
 				i := incident(fmt.Sprint("a-", seq), 1)
 				open[i.ID] = i
 				e = wire.Event{Type: verdict.IncidentOpened, Incident: &i}

@@ -26,7 +26,7 @@ var (
 
 // explain is Explain for what this package asks and finds.
 func (c *client) explain(verb string, err error) error {
-	reason, advice := "", ""
+	var reason, advice string
 	switch {
 	case apierrors.IsNotFound(err):
 		reason, advice = "it knows no Nodes (404 Not Found)", "is this URL that of a Kubernetes API server?"
@@ -55,7 +55,7 @@ type Right struct {
 // what is another with each try, like the query and the local port.
 func (a *API) Explain(right Right, err error) error {
 	var status apierrors.APIStatus
-	reason, advice := "", ""
+	var reason, advice string
 	switch {
 	case apierrors.IsForbidden(err):
 		reason, advice = right.forbidden(err)
