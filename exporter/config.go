@@ -20,6 +20,7 @@ import (
 
 	"routewatch/exporter/internal/history"
 	"routewatch/exporter/internal/kernel"
+	"routewatch/exporter/internal/notify"
 	"routewatch/shared/expect"
 	"routewatch/shared/judge"
 	"routewatch/shared/netstate"
@@ -34,6 +35,7 @@ type config struct {
 	once        bool
 	history     historyConfig
 	web         webConfig
+	notifier    *notify.Notifier // nil: Kubernetes is told nothing
 	log         *slog.Logger
 }
 
@@ -111,6 +113,9 @@ func parse(c *cli.Context, stderr io.Writer) (config, error) {
 		return cfg, err
 	}
 	cfg.judge.ShowLeases = cfg.leases.show
+	if cfg.notifier, err = newNotifier(c, cfg); err != nil {
+		return cfg, err
+	}
 	cfg.web, err = parseWeb(c)
 	return cfg, err
 }

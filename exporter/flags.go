@@ -11,6 +11,7 @@ import (
 
 	"routewatch/exporter/internal/history"
 	"routewatch/exporter/internal/kernel"
+	"routewatch/exporter/internal/notify"
 	"routewatch/shared/lease"
 )
 
@@ -42,6 +43,8 @@ const (
 	flagReceiveBuffer    = "netlink.receive-buffer"
 	flagHistoryFile      = "history.file"
 	flagHistoryMaxSize   = "history.max-size"
+	flagNotifyEvents     = "notify.events"
+	flagNotifyCondition  = "notify.node-condition"
 	flagListenAddress    = "web.listen-address"
 	flagTelemetryPath    = "web.telemetry-path"
 	flagWebConfig        = "web.config.file"
@@ -74,6 +77,10 @@ func flags() []cli.Flag {
 			Usage: "`FILE` that keeps events and open incidents over a restart; its folder must be writable"},
 		&cli.Int64Flag{Name: flagHistoryMaxSize, EnvVars: env(flagHistoryMaxSize), Value: history.DefaultMaxSize,
 			Usage: "`BYTES` that the history takes on disk at most; the oldest events go first"},
+		&cli.BoolFlag{Name: flagNotifyEvents, EnvVars: env(flagNotifyEvents),
+			Usage: "make Kubernetes Events about this Node; needs create and patch of events in the namespace default"},
+		&cli.BoolFlag{Name: flagNotifyCondition, EnvVars: env(flagNotifyCondition),
+			Usage: "keep the condition " + notify.ConditionType + " of this Node; needs get of nodes and patch of nodes/status"},
 		&cli.StringSliceFlag{Name: flagListenAddress, EnvVars: env(flagListenAddress),
 			Value: cli.NewStringSlice(net.JoinHostPort("127.0.0.1", defaultPort)),
 			Usage: "`ADDRESS` to serve on; the port may be left out; give it again for more"},
