@@ -98,7 +98,7 @@ func newApp(sys system) *cli.App {
 		},
 		Commands: []*cli.Command{
 			statusCommand(sys), explainCommand(sys), leasesCommand(sys), eventsCommand(sys), runbookCommand(sys),
-			waitCommand(sys), checkCommand(sys), versionCommand(sys), helpCommand(sys),
+			replayCommand(sys), waitCommand(sys), checkCommand(sys), versionCommand(sys), helpCommand(sys),
 		},
 	}
 	app.Action = func(c *cli.Context) error { return withoutCommand(c, sys) }

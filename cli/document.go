@@ -22,14 +22,20 @@ type printer struct {
 }
 
 func newPrinter(c *cli.Context, sys system) (p printer, err error) {
+	if p, err = newPagePrinter(c, sys); err != nil {
+		return p, err
+	}
+	p.fleet, err = newFleet(c, sys)
+	return p, err
+}
+
+// newPagePrinter makes a printer that has no exporter to ask.
+func newPagePrinter(c *cli.Context, sys system) (p printer, err error) {
 	p.screen, p.sys = terminalOf(sys.stdout), sys
 	if p.format, err = outputFormat(c); err != nil {
 		return p, err
 	}
-	if p.color, err = useColor(c, p.screen); err != nil {
-		return p, err
-	}
-	p.fleet, err = newFleet(c, sys)
+	p.color, err = useColor(c, p.screen)
 	return p, err
 }
 

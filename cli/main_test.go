@@ -30,9 +30,14 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the program as a person does. Scripts find the documents of
-// testdata/documents in documents/, and the answers of a cluster in cluster/.
+// testdata/documents in documents/, the answers of a cluster in cluster/, and
+// the recording of shared/flight.
 func TestScripts(t *testing.T) {
 	testdata, err := filepath.Abs("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recording, err := os.ReadFile("../shared/flight/testdata/flap.recording")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +52,7 @@ func TestScripts(t *testing.T) {
 					return err
 				}
 			}
-			return nil
+			return os.WriteFile(filepath.Join(env.WorkDir, "flap.recording"), recording, 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": cmdCode, "serve": cmdServe, "cluster": cmdCluster, "polls": cmdPolls, "screen": cmdScreen,

@@ -21,6 +21,7 @@ import (
 	"routewatch/exporter/internal/history"
 	"routewatch/exporter/internal/kernel"
 	"routewatch/exporter/internal/notify"
+	"routewatch/exporter/internal/recorder"
 	"routewatch/shared/expect"
 	"routewatch/shared/judge"
 	"routewatch/shared/netstate"
@@ -34,6 +35,7 @@ type config struct {
 	maxProblems int
 	once        bool
 	history     historyConfig
+	record      recordConfig
 	web         webConfig
 	notifier    *notify.Notifier // nil: Kubernetes is told nothing
 	log         *slog.Logger
@@ -42,6 +44,11 @@ type config struct {
 type historyConfig struct {
 	path    string // "" none
 	maxSize int64  // bytes
+}
+
+type recordConfig struct {
+	path    string // "" none
+	maxSize int64  // bytes of both files
 }
 
 type webConfig struct {
@@ -87,6 +94,7 @@ func parse(c *cli.Context, stderr io.Writer) (config, error) {
 	}
 	cfg.maxProblems = c.Int(flagMaxProblems)
 	cfg.history = historyConfig{c.Path(flagHistoryFile), c.Int64(flagHistoryMaxSize)}
+	cfg.record = recordConfig{c.Path(flagRecord), c.Int64(flagRecordMaxSize)}
 	cfg.judge.Grace = c.Duration(flagGrace)
 	cfg.judge.MaxSilence = max(minSilence, silentAudits*c.Duration(flagAuditInterval))
 	switch {
@@ -95,6 +103,8 @@ func parse(c *cli.Context, stderr io.Writer) (config, error) {
 	case cfg.history.maxSize < history.MinSize || cfg.history.maxSize > maxHistory:
 		return cfg, fmt.Errorf("--%s is %d: expected a number of bytes from %d to %d",
 			flagHistoryMaxSize, cfg.history.maxSize, history.MinSize, maxHistory)
+	case cfg.record.maxSize < recorder.MinSize:
+		return cfg, fmt.Errorf("--%s is %d: expected a number of bytes, %d or more", flagRecordMaxSize, cfg.record.maxSize, recorder.MinSize)
 	case cfg.judge.Grace < 0:
 		return cfg, fmt.Errorf("--%s is %s: expected 0 or more, e.g. 60s", flagGrace, cfg.judge.Grace)
 	case cfg.kernel.AuditInterval < time.Second:

@@ -12,6 +12,7 @@ import (
 	"routewatch/exporter/internal/history"
 	"routewatch/exporter/internal/kernel"
 	"routewatch/exporter/internal/notify"
+	"routewatch/exporter/internal/recorder"
 	"routewatch/shared/lease"
 )
 
@@ -45,6 +46,8 @@ const (
 	flagHistoryMaxSize   = "history.max-size"
 	flagNotifyEvents     = "notify.events"
 	flagNotifyCondition  = "notify.node-condition"
+	flagRecord           = "record"
+	flagRecordMaxSize    = "record.max-size"
 	flagListenAddress    = "web.listen-address"
 	flagTelemetryPath    = "web.telemetry-path"
 	flagWebConfig        = "web.config.file"
@@ -81,6 +84,10 @@ func flags() []cli.Flag {
 			Usage: "make Kubernetes Events about this Node; needs create and patch of events in the namespace default"},
 		&cli.BoolFlag{Name: flagNotifyCondition, EnvVars: env(flagNotifyCondition),
 			Usage: "keep the condition " + notify.ConditionType + " of this Node; needs get of nodes and patch of nodes/status"},
+		&cli.PathFlag{Name: flagRecord, EnvVars: env(flagRecord), DefaultText: "none",
+			Usage: "`FILE` to record all that is judged in, for \"routewatch replay FILE\"; its folder must be writable"},
+		&cli.Int64Flag{Name: flagRecordMaxSize, EnvVars: env(flagRecordMaxSize), Value: recorder.DefaultMaxSize,
+			Usage: "`BYTES` that the recording takes on disk at most: one half FILE, the other FILE.1, which came before it"},
 		&cli.StringSliceFlag{Name: flagListenAddress, EnvVars: env(flagListenAddress),
 			Value: cli.NewStringSlice(net.JoinHostPort("127.0.0.1", defaultPort)),
 			Usage: "`ADDRESS` to serve on; the port may be left out; give it again for more"},

@@ -26,6 +26,8 @@ import (
 func watch(ctx context.Context, cfg config) error {
 	detection := metrics.NewDetection()
 	mem := recall(cfg)
+	tape, finish := record(cfg)
+	defer finish()
 	eng := engine.New(engine.Config{
 		Next: func(previous *wire.Snapshot, in judge.Input) (*wire.Snapshot, time.Time) {
 			return judge.Next(cfg.judge, previous, in)
@@ -33,6 +35,7 @@ func watch(ctx context.Context, cfg config) error {
 		InterestOf: func(set *lease.Set) expect.Interest { return expect.InterestOf(cfg.judge.Flannel, set) },
 		Observe:    detection.Observe,
 		Changed:    func(old, next *wire.Snapshot) { mem.events.Append(events.Between(old, next)...) },
+		Record:     tape,
 		Past:       mem.past,
 		Log:        cfg.log,
 	})

@@ -42,7 +42,7 @@ type rule struct {
 }
 
 var (
-	pure = in("shared/lease", "shared/expect", "shared/verdict", "shared/judge", "shared/mend", "shared/netstate", "shared/events")
+	pure = in("shared/lease", "shared/expect", "shared/verdict", "shared/judge", "shared/mend", "shared/netstate", "shared/events", "shared/flight")
 
 	rules = []rule{
 		{

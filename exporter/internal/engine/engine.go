@@ -36,6 +36,8 @@ type Config struct {
 	Observe func(time.Duration)
 	// Changed, if set, is given each snapshot and the one before it. It must not wait.
 	Changed func(old, next *wire.Snapshot)
+	// Record, if set, is given all that Next is given, before it. It must not wait.
+	Record func(previous *wire.Snapshot, in judge.Input)
 	// Past, if set, is what an earlier process knew that judging goes on from.
 	Past *wire.Snapshot
 	Log  *slog.Logger
@@ -62,11 +64,18 @@ type published struct {
 func New(cfg Config) *Engine {
 	e := &Engine{cfg: cfg, interests: make(chan expect.Interest, 1)}
 	now := time.Now().UTC()
-	first, _ := cfg.Next(cfg.Past, judge.Input{Now: now})
+	first, _ := e.judge(cfg.Past, judge.Input{Now: now})
 	e.log = cfg.Log.With("node", first.Node)
 	e.latest.Store(&published{first, judge.Input{Now: now}, make(chan struct{})})
 	e.turned.Store(&now)
 	return e
+}
+
+func (e *Engine) judge(previous *wire.Snapshot, in judge.Input) (next *wire.Snapshot, wake time.Time) {
+	if e.cfg.Record != nil {
+		e.cfg.Record(previous, in)
+	}
+	return e.cfg.Next(previous, in)
 }
 
 // Latest returns the current snapshot, never nil and never to be modified, and
@@ -158,7 +167,7 @@ func (e *Engine) takeState(state *netstate.State) {
 func (e *Engine) publish() (wake time.Time) {
 	old := e.latest.Load()
 	e.in.Now = time.Now().UTC()
-	next, wake := e.cfg.Next(old.snapshot, e.in)
+	next, wake := e.judge(old.snapshot, e.in)
 	e.latest.Store(&published{next, e.in, make(chan struct{})})
 	close(old.superseded)
 

@@ -318,3 +318,35 @@ func TestLatest_ManyReaders(t *testing.T) {
 	}
 	readers.Wait()
 }
+
+// What is recorded is what is judged, from the first input on.
+func TestEngine_RecordsWhatItJudges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, tape := &fakeJudge{}, []call(nil)
+		past := &wire.Snapshot{Node: "past"}
+		e := engine.New(engine.Config{
+			Next:       j.next,
+			InterestOf: func(*lease.Set) expect.Interest { return expect.Interest{} },
+			Record:     func(previous *wire.Snapshot, in judge.Input) { tape = append(tape, call{previous, in}) },
+			Past:       past,
+			Log:        slog.New(slog.DiscardHandler),
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		sets, done := make(chan lease.Set), make(chan error)
+		go func() { done <- e.Run(ctx, sets, nil) }()
+		sets <- lease.Set{Generation: 1}
+		synctest.Wait()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if len(tape) != 2 || tape[0].previous != past || tape[1].in.Set.Generation != 1 {
+			t.Fatalf("recorded %+v, want the start and a set", tape)
+		}
+		for i, c := range j.calls {
+			if c.previous != tape[i].previous || c.in.Set != tape[i].in.Set || !c.in.Now.Equal(tape[i].in.Now) {
+				t.Errorf("judged %+v, recorded %+v", c, tape[i])
+			}
+		}
+	})
+}

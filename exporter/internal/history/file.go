@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"routewatch/exporter/internal/filelock"
 )
 
 // file is the history's file, open and locked. After an error it must be closed
@@ -27,7 +29,7 @@ func openFile(path string, maxSize int64) (*file, parsed, error) {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target // or the link would be replaced by the file
 	}
-	f, err := lock(path)
+	f, err := filelock.Open(path)
 	if err != nil {
 		return nil, parsed{}, err
 	}
@@ -42,44 +44,6 @@ func openFile(path string, maxSize int64) (*file, parsed, error) {
 		return nil, parsed{}, err
 	}
 	return h, p, nil
-}
-
-func lock(path string) (*os.File, error) {
-	for range 3 {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NONBLOCK, 0o600)
-		if err != nil {
-			return nil, err
-		}
-		if err = locked(f); err == nil {
-			at, errPath := os.Stat(path)
-			here, errFile := f.Stat()
-			switch {
-			case errors.Join(errPath, errFile) != nil:
-				err = errors.Join(errPath, errFile)
-			case !here.Mode().IsRegular():
-				err = fmt.Errorf("%s is not a regular file", path)
-			case os.SameFile(at, here):
-				return f, nil
-			default: // another process had it open and has written it anew
-				_ = f.Close()
-				continue
-			}
-		}
-		_ = f.Close()
-		return nil, err
-	}
-	return nil, fmt.Errorf("%s is being written anew by another process again and again", path)
-}
-
-func locked(f *os.File) error {
-	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	switch {
-	case errors.Is(err, unix.EWOULDBLOCK):
-		return fmt.Errorf("%s is in use by another process", f.Name())
-	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS): // some file systems have no locks
-		return nil
-	}
-	return err
 }
 
 // read reads the whole file and cuts off a record that was not written to its end.
@@ -149,7 +113,7 @@ func (h *file) rewrite() error {
 	if err != nil {
 		return err
 	}
-	if err = locked(f); err == nil {
+	if err = filelock.Lock(f); err == nil {
 		_, err = f.Write(lines)
 	}
 	if err == nil {
