@@ -181,6 +181,23 @@ func TestClusterRole_ReadsNodesOnly(t *testing.T) {
 	}
 }
 
+// Whoever looks at the cluster may read, and nothing of the network's.
+func TestReader(t *testing.T) {
+	all := objects(t, "reader.yaml")
+	want := []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list"}},
+		{APIGroups: []string{""}, Resources: []string{"pods/proxy"}, Verbs: []string{"get"}},
+	}
+	role := all["Role"].(*rbacv1.Role)
+	if diff := cmp.Diff(want, role.Rules); diff != "" || role.Namespace != "routewatch" {
+		t.Errorf("in %s; rules (-want +got):\n%s", role.Namespace, diff)
+	}
+	want = []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get", "list"}}}
+	if diff := cmp.Diff(want, all["ClusterRole"].(*rbacv1.ClusterRole).Rules); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+}
+
 // Events about Nodes are in this namespace, and nowhere else may it make any.
 func TestRole_EventsOnly(t *testing.T) {
 	all := objects(t, "routewatch.yaml")
