@@ -178,10 +178,10 @@ func (a *apiServer) proxy(w http.ResponseWriter, r *http.Request, pod, path stri
 	}
 	file := filepath.Base(path) + ".json"
 	contentType := "application/json"
-	switch {
-	case file == "metrics.json":
+	switch file {
+	case "metrics.json":
 		file, contentType = "../node-1/metrics.txt", "text/plain; version=0.0.4"
-	case file == "explain.json":
+	case "explain.json":
 		address, err := netip.ParseAddr(r.URL.Query().Get("address"))
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)

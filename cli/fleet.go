@@ -187,7 +187,8 @@ func (f *fleet) only(node string) (*fleet, error) {
 	names := f.nodes()
 	i := slices.Index(names, node)
 	if i < 0 {
-		return nil, fmt.Errorf("no exporter of context %s is on a node %q%s; see: routewatch status%s", f.name, node, didYouMean(node, names), f.flags)
+		return nil, fmt.Errorf("no exporter of context %s is on a node %q%s; see: routewatch status%s", f.name, node, didYouMean(node,
+			names), f.flags)
 	}
 	alone.members, alone.absent, alone.problem = f.members[i:i+1], nil, ""
 	return &alone, nil
@@ -208,7 +209,8 @@ func (f *fleet) single() error {
 		return nil
 	}
 	names := strings.Join(slices.Compact(f.nodes()), ", ")
-	return usagef("this asks one node: add --node NAME with one of %s, or give one --exporter", cmp.Or(names, "its nodes, of which none has an exporter"))
+	return usagef("this asks one node: add --node NAME with one of %s, or give one --exporter", cmp.Or(names,
+		"its nodes, of which none has an exporter"))
 }
 
 // first is the only member of a fleet of one.

@@ -238,7 +238,7 @@ func (r *replayer) print() error {
 		return withHelp(usagef("nothing is recorded at this moment: the recording ends at %s, at step %d", to, r.last.N), "replay")
 	}
 	status := r.chosen.Snapshot.Status()
-	text := ""
+	var text string
 	if r.format.isText() {
 		o := r.options(r.now())
 		o.Command = fmt.Sprintf("routewatch replay --at %d %s", r.chosen.N, r.name)

@@ -238,7 +238,8 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, want st
 		return nil, nil, c.refused(path, resp, mediaType, body)
 	}
 	if mediaType != want {
-		return nil, nil, c.misunderstood(path, fmt.Errorf("it is %s, not %s", mediaType, strings.TrimPrefix(strings.ToUpper(want), "APPLICATION/")))
+		return nil, nil, c.misunderstood(path, fmt.Errorf("it is %s, not %s", mediaType, strings.TrimPrefix(strings.ToUpper(want),
+			"APPLICATION/")))
 	}
 	return body, resp.Header, nil
 }

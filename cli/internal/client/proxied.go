@@ -35,7 +35,8 @@ func (c *Client) refusedProxied(resp *http.Response, mediaType string, body []by
 		return fmt.Errorf("the API server cannot reach pod %s: %s; look at: kubectl -n %s get pod %s -o wide",
 			c.pod, strings.TrimSpace(said), c.pod.Namespace, c.pod.Name)
 	case code == http.StatusUnauthorized:
-		return fmt.Errorf("pod %s wants credentials, which the API server's proxy takes away; ask it directly: --exporter https://USER:PASSWORD@NODE:%s",
+		return fmt.Errorf("pod %s wants credentials, which the API server's proxy takes away; "+
+			"ask it directly: --exporter https://USER:PASSWORD@NODE:%s",
 			c.pod, Port)
 	}
 	if said != "" {

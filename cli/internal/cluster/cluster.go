@@ -152,7 +152,8 @@ func (c *Cluster) explain(ctx context.Context, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("no answer from the API server at %s within %v; try --timeout 30s, or: kubectl get nodes", c.base.Host, c.cfg.Timeout)
 	}
-	return fmt.Errorf("cannot ask the API server at %s (context %s): %w; try: kubectl get nodes; or ask one exporter: --exporter http://NODE:%s",
+	return fmt.Errorf("cannot ask the API server at %s (context %s): %w; try: kubectl get nodes; "+
+		"or ask one exporter: --exporter http://NODE:%s",
 		c.base.Host, c.Name(), err, client.Port)
 }
 

@@ -30,7 +30,8 @@ func (c *Cluster) Pod(ctx context.Context, name string) (p Pod, err error) {
 	var object corev1.Pod
 	err = c.get(ctx, "namespaces/"+url.PathEscape(namespace)+"/pods/"+url.PathEscape(short), nil, asJSON, &object)
 	if is(err, http.StatusNotFound) {
-		return p, fmt.Errorf("there is no pod %s in namespace %s of context %s; look for it: kubectl get pods -A -o wide", short, namespace, c.Name())
+		return p, fmt.Errorf("there is no pod %s in namespace %s of context %s; look for it: kubectl get pods -A -o wide", short,
+			namespace, c.Name())
 	}
 	if err != nil {
 		return p, err

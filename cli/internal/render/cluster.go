@@ -275,7 +275,8 @@ func (p *clusterPage) problems() {
 			break
 		}
 		l := b.lease
-		t.add(plain(or(b.row.view.Status.Node, "-")), plain(l.Peer), plain(prefix(l.Lease)), cell{text: Clean(string(l.State)), paint: p.o.Style.bad},
+		t.add(plain(or(b.row.view.Status.Node, "-")), plain(l.Peer), plain(prefix(l.Lease)), cell{text: Clean(string(l.State)),
+			paint: p.o.Style.bad},
 			plain(effect(l)), plain(or(string(l.Cause), "-")), plain(since(b.row.view.Now, l.Since)), plain(b.row.page.packets(l)))
 	}
 	p.tableSection(t)

@@ -25,7 +25,8 @@ func Steps(steps []Step, last *wire.NodeStatus, o Options) string {
 	}
 	p := &page{o: o, s: last}
 	t := &table{columns: []column{
-		{title: "STEP"}, {title: "TIME"}, {title: "AFTER", spare: true}, {title: "BY"}, {title: "STATUS"}, {title: "BAD"}, {title: "WHAT", least: 30},
+		{title: "STEP"}, {title: "TIME"}, {title: "AFTER", spare: true}, {title: "BY"}, {title: "STATUS"}, {title: "BAD"}, {title: "WHAT",
+			least: 30},
 	}}
 	for _, s := range steps {
 		what := s.What

@@ -165,7 +165,7 @@ func (e *events) neighbor(h header, body []byte, hint netstate.Hint) error {
 		if err != nil || !ok {
 			return err
 		}
-		// One that is deleted is first told to have failed (neigh_delete of net/core/neighbour.c).
+		// One that is deleted is first told to have failed (the kernel's neigh_delete).
 		hint.Kind = either(deleted || n.State&netstate.NUDFailed != 0, netstate.NeighborDeleted, netstate.NeighborChanged)
 		hint.Index, hint.Family, hint.Prefix = n.Device, netstate.FamilyOf(n.IP), host(n.IP)
 	}
