@@ -28,6 +28,7 @@ type system struct {
 	stdout, stderr io.Writer
 	now            func() time.Time
 	poll           time.Duration // between two questions of --watch
+	plugin         bool          // kubectl runs the program
 }
 
 // exitCode ends the program with a code and without a word: the command has
@@ -49,6 +50,7 @@ func usagef(format string, args ...any) error {
 // run executes the program and returns its exit code. It is the only place
 // that prints errors. Ctrl-C stops at once, and a second one kills.
 func run(args []string, sys system) int {
+	sys.plugin = isPlugin(args[0])
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop)

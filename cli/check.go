@@ -40,11 +40,14 @@ func checkCommand(sys system) *cli.Command {
 		Description: checkHelp,
 		Flags:       exporterFlags(),
 		Action: func(c *cli.Context) error {
-			asker, err := newClient(c)
+			f, err := newFleet(c, sys)
 			if err != nil {
 				return err
 			}
-			line, code := check(c.Context, asker, sys)
+			if err := f.single(); err != nil {
+				return err
+			}
+			line, code := check(c.Context, f.first(), sys)
 			if err := write(sys.stdout, "ROUTEWATCH "+render.Clean(line)+"\n"); err != nil {
 				return err
 			}

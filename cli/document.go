@@ -9,13 +9,12 @@ import (
 	"github.com/urfave/cli/v2"
 	"sigs.k8s.io/yaml"
 
-	"routewatch/cli/internal/client"
 	"routewatch/cli/internal/render"
 )
 
 // printer is what every command that prints a document of an exporter has.
 type printer struct {
-	client *client.Client
+	fleet  *fleet
 	format format
 	color  bool
 	screen terminal
@@ -26,7 +25,7 @@ func newPrinter(c *cli.Context, sys system) (p printer, err error) {
 	if p, err = newPagePrinter(c, sys); err != nil {
 		return p, err
 	}
-	p.client, err = newClient(c)
+	p.fleet, err = newFleet(c, sys)
 	return p, err
 }
 
@@ -40,6 +39,15 @@ func newPagePrinter(c *cli.Context, sys system) (p printer, err error) {
 	return p, err
 }
 
+// newNodePrinter is newPrinter for a command that asks one node.
+func newNodePrinter(c *cli.Context, sys system) (printer, error) {
+	p, err := newPrinter(c, sys)
+	if err != nil {
+		return p, err
+	}
+	return p, p.fleet.single()
+}
+
 // options to render for a person. at is the exporter's clock, by which ages are
 // reckoned, since the two may differ; zero where it did not tell it.
 func (p *printer) options(at time.Time) render.Options {
@@ -48,6 +56,16 @@ func (p *printer) options(at time.Time) render.Options {
 	}
 	columns, _ := p.screen.size()
 	return render.Options{Wide: p.format == formatWide, Width: columns, Style: render.Style{Color: p.color}, Now: at}
+}
+
+// command is what to type for another question to the same exporters, without
+// a format.
+func (p *printer) command(words string) string {
+	program := "routewatch "
+	if p.sys.plugin {
+		program = "kubectl routewatch "
+	}
+	return program + words + p.fleet.flags
 }
 
 // document formats a document as the exporter sent it.

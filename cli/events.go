@@ -31,7 +31,7 @@ func eventsCommand(sys system) *cli.Command {
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, DisableDefaultText: true, Usage: "go on with what happens"},
 		), exporterFlags()...),
 		Action: func(c *cli.Context) error {
-			p, err := newPrinter(c, sys)
+			p, err := newNodePrinter(c, sys)
 			if err != nil {
 				return err
 			}
@@ -62,7 +62,7 @@ func (f *follower) print(ctx context.Context) error {
 		if f.asked {
 			after = strconv.FormatUint(f.last, 10)
 		}
-		a, err := f.client.Events(ctx, after)
+		a, err := f.fleet.first().Events(ctx, after)
 		if err != nil {
 			return err
 		}

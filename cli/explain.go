@@ -35,7 +35,7 @@ func explainCommand(sys system) *cli.Command {
 			if c.NArg() != 1 {
 				return usagef("explain wants one address, e.g. 10.244.2.7")
 			}
-			p, err := newPrinter(c, sys)
+			p, err := newNodePrinter(c, sys)
 			if err != nil {
 				return err
 			}
@@ -45,7 +45,7 @@ func explainCommand(sys system) *cli.Command {
 }
 
 func (p *printer) explain(ctx context.Context, address string) error {
-	a, err := p.client.Explain(ctx, address)
+	a, err := p.fleet.first().Explain(ctx, address)
 	if err != nil {
 		return err
 	}

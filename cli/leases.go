@@ -27,7 +27,7 @@ func leasesCommand(sys system) *cli.Command {
 			&cli.BoolFlag{Name: "no-headers", DisableDefaultText: true, Usage: "only the rows"},
 		), exporterFlags()...),
 		Action: func(c *cli.Context) error {
-			p, err := newPrinter(c, sys)
+			p, err := newNodePrinter(c, sys)
 			if err != nil {
 				return err
 			}
@@ -46,7 +46,7 @@ func leasesCommand(sys system) *cli.Command {
 
 // leases prints all pages as one.
 func (p *printer) leases(ctx context.Context, state string, bare bool) error {
-	first, err := p.client.Leases(ctx, state, "")
+	first, err := p.fleet.first().Leases(ctx, state, "")
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (p *printer) leases(ctx context.Context, state string, bare bool) error {
 		return err
 	}
 	for next := list.Continue; next != ""; {
-		more, err := p.client.Leases(ctx, state, next)
+		more, err := p.fleet.first().Leases(ctx, state, next)
 		if err != nil {
 			return err
 		}

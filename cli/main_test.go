@@ -30,9 +30,10 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the program as a person does. Scripts find the documents of
-// testdata/documents in documents/, and the recording of shared/flight.
+// testdata/documents in documents/, the answers of a cluster in cluster/, and
+// the recording of shared/flight.
 func TestScripts(t *testing.T) {
-	documents, err := filepath.Abs("testdata/documents")
+	testdata, err := filepath.Abs("testdata")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,13 +47,15 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Values[exporterKey{}] = &slot{}
-			if err := os.WriteFile(filepath.Join(env.WorkDir, "flap.recording"), recording, 0o600); err != nil {
-				return err
+			for _, folder := range []string{"documents", "cluster"} {
+				if err := os.CopyFS(filepath.Join(env.WorkDir, folder), os.DirFS(filepath.Join(testdata, folder))); err != nil {
+					return err
+				}
 			}
-			return os.CopyFS(filepath.Join(env.WorkDir, "documents"), os.DirFS(documents))
+			return os.WriteFile(filepath.Join(env.WorkDir, "flap.recording"), recording, 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": cmdCode, "serve": cmdServe, "polls": cmdPolls, "screen": cmdScreen,
+			"code": cmdCode, "serve": cmdServe, "cluster": cmdCluster, "polls": cmdPolls, "screen": cmdScreen,
 		},
 	})
 }

@@ -2,21 +2,23 @@ package main
 
 import (
 	"context"
-	"os"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"routewatch/cli/internal/client"
 	"routewatch/cli/internal/render"
+	"routewatch/shared/wire"
 )
 
 const statusHelp = `Says whether a node is well, which peers are cut off, since when, where their
-packets go now, why, and what to type.
+packets go now, why, and what to type. With a kubeconfig, of all nodes at once.
 
 Examples:
-  routewatch status                          this node
-  routewatch status --exporter 192.168.1.57  another one
+  routewatch status                          this node; or where no exporter is, all
+  routewatch status --cluster                all nodes, by the kubeconfig
+  routewatch status --node node-2            one of them
+  routewatch status --exporter 192.168.1.57  the node with this address
   routewatch status --watch                  keep looking; Ctrl-C ends
   routewatch status -o wide                  everything, nothing shortened
   routewatch status -o json                  for programs
@@ -24,7 +26,7 @@ Examples:
 Exit codes:
   0  healthy
   1  problems: a bad lease, or a problem of the node itself
-  2  cannot tell: something could not be read, or no exporter answered
+  2  cannot tell: something could not be read, or an exporter did not answer
   3  usage`
 
 func statusCommand(sys system) *cli.Command {
@@ -34,69 +36,77 @@ func statusCommand(sys system) *cli.Command {
 	}
 	return &cli.Command{
 		Name:        "status",
-		Usage:       "is this node well, and what to do if not",
+		Usage:       "are the nodes well, and what to do if not",
 		Description: statusHelp,
 		Flags:       append(append(outputFlags(), watch), exporterFlags()...),
 		Action: func(c *cli.Context) error {
-			p, err := newStatusPrinter(c, sys)
+			base, err := newPrinter(c, sys)
 			if err != nil {
 				return err
 			}
+			p := &statusPrinter{printer: base}
 			if c.Bool("watch") {
 				return newWatcher(p, sys).run(c.Context)
 			}
-			return p.once(c.Context)
+			v, err := p.look(c.Context)
+			if err != nil {
+				return err
+			}
+			if err := p.print(v); err != nil {
+				return err
+			}
+			return v.outcome
 		},
 	}
 }
 
-// statusPrinter asks for a status and formats it.
+// statusPrinter asks for the status of a node, or of all, and formats it.
 type statusPrinter struct {
 	printer
-	again string // the command for the same exporter, without a format
-	brief bool   // leave out what one reads once
+	brief bool // leave out what one reads once
 }
 
-func newStatusPrinter(c *cli.Context, sys system) (*statusPrinter, error) {
-	base, err := newPrinter(c, sys)
+// view is what was answered at one moment.
+type view struct {
+	text    func() (string, error) // for the screen as it is now
+	state   string                 // equal if nothing changed but the times that pass
+	outcome error                  // the exit code, nil for 0
+}
+
+func (p *statusPrinter) print(v *view) error {
+	text, err := v.text()
+	if err != nil {
+		return err
+	}
+	return write(p.sys.stdout, text)
+}
+
+// look asks once.
+func (p *statusPrinter) look(ctx context.Context) (*view, error) {
+	if !p.fleet.one {
+		return p.lookAtAll(ctx)
+	}
+	s, err := p.fleet.first().Status(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p := &statusPrinter{printer: base, again: "routewatch status"}
-	if c.IsSet("exporter") && os.Getenv("ROUTEWATCH_EXPORTER") != c.String("exporter") {
-		p.again += " --exporter " + p.client.URL("")
-	}
-	return p, nil
+	return &view{
+		text:    func() (string, error) { return p.nodeText(s) },
+		state:   fingerprint(s.JSON),
+		outcome: outcomeOf(s.Document.Outcome(nowOf(s, p.sys))),
+	}, nil
 }
 
-// once prints one status; its error is the exit code.
-func (p *statusPrinter) once(ctx context.Context) error {
-	s, err := p.client.Status(ctx)
-	if err != nil {
-		return err
+// outcomeOf is the exit code of an outcome, nil for 0.
+func outcomeOf(o wire.Outcome) error {
+	if o == wire.Well {
+		return nil
 	}
-	text, err := p.text(s)
-	if err != nil {
-		return err
-	}
-	if err := write(p.sys.stdout, text); err != nil {
-		return err
-	}
-	return p.outcome(s)
+	return exitCode(o)
 }
 
-// outcome is the exit code of a status, nil for 0.
-func (p *statusPrinter) outcome(s *client.Status) error {
-	if o := s.Document.Outcome(p.now(s)); o != 0 {
-		return exitCode(o)
-	}
-	return nil
-}
-
-// now is the time by the clock that dated the status: the exporter's own, where
+// nowOf is the time by the clock that dated the status: the exporter's own, where
 // it told it, since the two may differ.
-func (p *statusPrinter) now(s *client.Status) time.Time { return nowOf(s, p.sys) }
-
 func nowOf(s *client.Status, sys system) time.Time {
 	if s.ServerTime.IsZero() {
 		return sys.now()
@@ -104,12 +114,12 @@ func nowOf(s *client.Status, sys system) time.Time {
 	return s.ServerTime
 }
 
-// text formats a status.
-func (p *statusPrinter) text(s *client.Status) (string, error) {
+// nodeText formats the status of one node.
+func (p *statusPrinter) nodeText(s *client.Status) (string, error) {
 	if !p.format.isText() {
 		return p.document(s.JSON)
 	}
 	o := p.options(s.ServerTime)
-	o.Brief, o.Command, o.LeasesURL = p.brief, p.again, p.client.URL("/api/v1/leases")
+	o.Brief, o.Command, o.LeasesURL = p.brief, p.command("status"), p.fleet.first().URL("/api/v1/leases")
 	return render.Status(&s.Document, o), nil
 }

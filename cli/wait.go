@@ -23,19 +23,15 @@ Exit codes:
   2  not within the time: cannot tell, or no exporter answered
   3  usage`
 
-// ask is how long each question may take.
-const askTimeout = 5 * time.Second
-
 func waitCommand(sys system) *cli.Command {
 	return &cli.Command{
 		Name:        "wait",
 		Usage:       "wait until the node is healthy",
 		Description: waitHelp,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "for", Value: "healthy", Usage: "`WHAT` to wait for: healthy or complete"},
 			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Minute, Usage: "wait at most this `DURATION`"},
-			exporterFlags()[0],
-		},
+		}, whomFlags()...),
 		Action: func(c *cli.Context) error {
 			condition := c.String("for")
 			if condition != "healthy" && condition != "complete" {
@@ -44,11 +40,14 @@ func waitCommand(sys system) *cli.Command {
 			if c.Duration("timeout") <= 0 {
 				return usagef("--timeout %v: expected more than 0, for example 2m", c.Duration("timeout"))
 			}
-			asker, err := clientOf(c.String("exporter"), min(askTimeout, c.Duration("timeout")))
+			f, err := fleetWith(c, sys, min(askTimeout, c.Duration("timeout")))
 			if err != nil {
 				return err
 			}
-			return waitFor(c.Context, asker, sys, condition, c.Duration("timeout"))
+			if err := f.single(); err != nil {
+				return err
+			}
+			return waitFor(c.Context, f.first(), sys, condition, c.Duration("timeout"))
 		},
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"routewatch/cli/internal/client"
 	"routewatch/cli/internal/render"
 )
 
@@ -16,12 +15,12 @@ type watcher struct {
 	p   *statusPrinter
 	sys system
 
-	last     *client.Status // the last answer, nil before the first
-	lastAt   time.Time      // when it came
-	shown    string         // fingerprint of what was printed last to a pipe
-	outcome  error          // exit code of the last state
-	drawn    bool           // the screen holds a frame
-	redrawer bool           // the output is a screen that can be drawn anew
+	last     *view     // the last answer, nil before the first
+	lastAt   time.Time // when it came
+	shown    string    // state of what was printed last to a pipe
+	outcome  error     // exit code of the last state
+	drawn    bool      // the screen holds a frame
+	redrawer bool      // the output is a screen that can be drawn anew
 }
 
 func newWatcher(p *statusPrinter, sys system) *watcher {
@@ -37,15 +36,15 @@ func newWatcher(p *statusPrinter, sys system) *watcher {
 // run ends when ctx does, with the exit code of the last state. A lost
 // exporter is shown and asked again.
 func (w *watcher) run(ctx context.Context) error {
-	ticker := time.NewTicker(w.sys.poll)
+	ticker := time.NewTicker(w.p.fleet.pace(w.sys.poll))
 	defer ticker.Stop()
 	for {
-		s, err := w.p.client.Status(ctx)
+		v, err := w.p.look(ctx)
 		if ctx.Err() != nil {
 			return w.outcome
 		}
 		if err == nil {
-			w.last, w.lastAt, w.outcome = s, w.sys.now(), w.p.outcome(s)
+			w.last, w.lastAt, w.outcome = v, w.sys.now(), v.outcome
 		} else {
 			w.outcome = exitCode(exitCannotTell)
 		}
@@ -79,12 +78,11 @@ func (w *watcher) append(lost error) error {
 		}
 		return write(out, fmt.Sprintf("--- %s\nCANNOT TELL: %s\n", w.stamp(), render.Clean(lost.Error())))
 	}
-	state := fingerprint(w.last.JSON)
-	if state == w.shown {
+	if w.last.state == w.shown {
 		return nil
 	}
-	w.shown = state
-	text, err := w.p.text(w.last)
+	w.shown = w.last.state
+	text, err := w.last.text()
 	if err != nil {
 		return err
 	}
@@ -128,13 +126,13 @@ func (w *watcher) redraw(lost error) error {
 	var text string
 	if w.last != nil {
 		var err error
-		if text, err = w.p.text(w.last); err != nil {
+		if text, err = w.last.text(); err != nil {
 			return err
 		}
 	}
 	if lost != nil {
 		style := render.Style{Color: w.p.color}
-		head := style.Unsure("CANNOT TELL: "+render.Clean(lost.Error())) + "\nAsking again each second.\n"
+		head := style.Unsure("CANNOT TELL: "+render.Clean(lost.Error())) + "\nAsking again and again.\n"
 		if w.last != nil {
 			head += fmt.Sprintf("\nLAST KNOWN, %s ago:\n", render.Age(w.sys.now().Sub(w.lastAt)))
 		}

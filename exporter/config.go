@@ -20,6 +20,7 @@ import (
 
 	"routewatch/exporter/internal/history"
 	"routewatch/exporter/internal/kernel"
+	"routewatch/exporter/internal/notify"
 	"routewatch/exporter/internal/recorder"
 	"routewatch/shared/expect"
 	"routewatch/shared/judge"
@@ -36,6 +37,7 @@ type config struct {
 	history     historyConfig
 	record      recordConfig
 	web         webConfig
+	notifier    *notify.Notifier // nil: Kubernetes is told nothing
 	log         *slog.Logger
 }
 
@@ -121,6 +123,9 @@ func parse(c *cli.Context, stderr io.Writer) (config, error) {
 		return cfg, err
 	}
 	cfg.judge.ShowLeases = cfg.leases.show
+	if cfg.notifier, err = newNotifier(c, cfg); err != nil {
+		return cfg, err
+	}
 	cfg.web, err = parseWeb(c)
 	return cfg, err
 }

@@ -11,6 +11,7 @@ import (
 
 	"routewatch/exporter/internal/history"
 	"routewatch/exporter/internal/kernel"
+	"routewatch/exporter/internal/notify"
 	"routewatch/exporter/internal/recorder"
 	"routewatch/shared/lease"
 )
@@ -43,6 +44,8 @@ const (
 	flagReceiveBuffer    = "netlink.receive-buffer"
 	flagHistoryFile      = "history.file"
 	flagHistoryMaxSize   = "history.max-size"
+	flagNotifyEvents     = "notify.events"
+	flagNotifyCondition  = "notify.node-condition"
 	flagRecord           = "record"
 	flagRecordMaxSize    = "record.max-size"
 	flagListenAddress    = "web.listen-address"
@@ -77,6 +80,10 @@ func flags() []cli.Flag {
 			Usage: "`FILE` that keeps events and open incidents over a restart; its folder must be writable"},
 		&cli.Int64Flag{Name: flagHistoryMaxSize, EnvVars: env(flagHistoryMaxSize), Value: history.DefaultMaxSize,
 			Usage: "`BYTES` that the history takes on disk at most; the oldest events go first"},
+		&cli.BoolFlag{Name: flagNotifyEvents, EnvVars: env(flagNotifyEvents),
+			Usage: "make Kubernetes Events about this Node; needs create and patch of events in the namespace default"},
+		&cli.BoolFlag{Name: flagNotifyCondition, EnvVars: env(flagNotifyCondition),
+			Usage: "keep the condition " + notify.ConditionType + " of this Node; needs get of nodes and patch of nodes/status"},
 		&cli.PathFlag{Name: flagRecord, EnvVars: env(flagRecord), DefaultText: "none",
 			Usage: "`FILE` to record all that is judged in, for \"routewatch replay FILE\"; its folder must be writable"},
 		&cli.Int64Flag{Name: flagRecordMaxSize, EnvVars: env(flagRecordMaxSize), Value: recorder.DefaultMaxSize,

@@ -223,6 +223,7 @@ func TestUsage(t *testing.T) {
 		{"--leases.file x --grace -1s", "--grace is -1s: expected 0 or more"},
 		{"--leases.file x --audit-interval 0s", "--audit-interval is 0s: expected 1s or more"},
 		{"--leases.file x --history.max-size 1000", "--history.max-size is 1000: expected a number of bytes from 1048576 to 1073741824"},
+		{"--leases.file x --notify.events", "--notify.events and --notify.node-condition tell Kubernetes: no API server is known: give --kubeconfig FILE"},
 		{"--leases.file x --netlink.receive-buffer 1000", "--netlink.receive-buffer is 1000: expected a number of bytes from 4096 to 536870912"},
 		{"--leases.file x --netlink.receive-buffer 8MiB", `invalid value "8MiB" for flag -netlink.receive-buffer`},
 		{"--leases.file x --web.telemetry-path /debug/pprof/metrics", "expected a path like /metrics"},

@@ -92,6 +92,7 @@ func chooseSource(c *cli.Context) (name, why string, err error) {
 		case g.flag == "" || g.source == source:
 		case source == sourceAuto:
 			return g.source, "--" + g.flag + " is given", nil
+		case g.source == sourceKubernetes && notifies(c): // it says whom to notify
 		case slices.Contains(sources, source):
 			return "", "", fmt.Errorf("--%s is %s: expected no --%s with it", flagLeases, source, g.flag)
 		}

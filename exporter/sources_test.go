@@ -44,6 +44,8 @@ func TestChooseSource(t *testing.T) {
 		{args: "--leases file", env: inPod, why: "there is no lease file: give --leases.file FILE with what \"kubectl get nodes -o json\" prints"},
 		{args: "--leases kubernetes --leases.file x", why: "--leases is kubernetes: expected no --leases.file with it"},
 		{args: "--leases file --leases.file x --kubeconfig y", why: "--leases is file: expected no --kubeconfig with it"},
+		{args: "--leases file --leases.file x --kubeconfig y --notify.events", name: "file", why: "--leases says so"},
+		{args: "--kubeconfig y --notify.events", name: "kubernetes", why: "--kubeconfig is given"},
 		{args: "--leases nodes", why: `--leases is "nodes": expected auto, kubernetes, etcd, file`},
 	} {
 		t.Run(tt.args, func(t *testing.T) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/common/version"
@@ -40,14 +41,10 @@ func watch(ctx context.Context, cfg config) error {
 	})
 	tasks, ctx := errgroup.WithContext(ctx)
 	latest := func() *wire.Snapshot { s, _ := eng.Latest(); return s }
-	registry := metrics.NewRegistry(latest, detection, cfg.maxProblems)
-	if mem.store != nil {
-		metrics.RegisterHistory(registry, mem.status)
-	}
 	handler := api.Handler(api.Config{
 		Latest:      latest,
 		Idle:        eng.Idle,
-		Metrics:     metrics.Handler(registry, cfg.log),
+		Metrics:     metricsOf(cfg, mem, latest, detection),
 		MetricsPath: cfg.web.metricsPath,
 		Events:      mem.events,
 		History:     mem.status,
@@ -63,6 +60,9 @@ func watch(ctx context.Context, cfg config) error {
 	cfg.log.Info("starting", "version", version.Version, "revision", version.GetRevision(),
 		"node", cfg.judge.Node, "leases", cfg.leases.name, "where", cfg.leases.where, "why", cfg.leases.why, "netns", cfg.kernel.NetNS)
 	defer mem.record(latest)()
+	if cfg.notifier != nil {
+		defer cfg.notifier.Start(ctx, mem.events, latest)()
+	}
 	sets, states := make(chan lease.Set), make(chan *netstate.State)
 	task := func(name string, run func() error) {
 		tasks.Go(func() error {
@@ -81,4 +81,16 @@ func watch(ctx context.Context, cfg config) error {
 	err = tasks.Wait()
 	cfg.log.Info("stopped")
 	return err
+}
+
+// metricsOf serves the metrics of what is turned on.
+func metricsOf(cfg config, mem memory, latest func() *wire.Snapshot, detection *metrics.Detection) http.Handler {
+	registry := metrics.NewRegistry(latest, detection, cfg.maxProblems)
+	if mem.store != nil {
+		metrics.RegisterHistory(registry, mem.status)
+	}
+	if cfg.notifier != nil {
+		metrics.RegisterNotifications(registry, cfg.notifier.Counts)
+	}
+	return metrics.Handler(registry, cfg.log)
 }

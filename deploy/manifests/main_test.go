@@ -108,7 +108,10 @@ func objects(t *testing.T, file string) map[string]any {
 		t.Fatal(err)
 	}
 	found := map[string]any{}
-	for i, document := range strings.Split("\n"+string(raw), "\n---\n")[1:] {
+	for i, document := range strings.Split("\n"+string(raw), "\n---\n") {
+		if i == 0 && !strings.Contains(document, "\nkind: ") { // a comment
+			continue
+		}
 		var kind struct {
 			APIVersion string `json:"apiVersion"`
 			Kind       string `json:"kind"`
@@ -128,6 +131,10 @@ func objects(t *testing.T, file string) map[string]any {
 			object = &rbacv1.ClusterRole{}
 		case "rbac.authorization.k8s.io/v1 ClusterRoleBinding":
 			object = &rbacv1.ClusterRoleBinding{}
+		case "rbac.authorization.k8s.io/v1 Role":
+			object = &rbacv1.Role{}
+		case "rbac.authorization.k8s.io/v1 RoleBinding":
+			object = &rbacv1.RoleBinding{}
 		case "apps/v1 DaemonSet":
 			object = &appsv1.DaemonSet{}
 		case "monitoring.coreos.com/v1 PodMonitor":
@@ -148,7 +155,7 @@ func objects(t *testing.T, file string) map[string]any {
 // The main manifest applies where there is no Prometheus operator.
 func TestKinds(t *testing.T) {
 	for file, want := range map[string][]string{
-		"routewatch.yaml": {"ClusterRole", "ClusterRoleBinding", "DaemonSet", "Namespace", "ServiceAccount"},
+		"routewatch.yaml": {"ClusterRole", "ClusterRoleBinding", "DaemonSet", "Namespace", "Role", "RoleBinding", "ServiceAccount"},
 		"monitoring.yaml": {"ConfigMap", "PodMonitor", "PrometheusRule"},
 	} {
 		var got []string
@@ -171,6 +178,45 @@ func TestClusterRole_ReadsNodesOnly(t *testing.T) {
 	subjects := []rbacv1.Subject{{Kind: "ServiceAccount", Name: "routewatch", Namespace: "routewatch"}}
 	if diff := cmp.Diff(subjects, all["ClusterRoleBinding"].(*rbacv1.ClusterRoleBinding).Subjects); diff != "" {
 		t.Errorf("subjects (-want +got):\n%s", diff)
+	}
+}
+
+// Whoever looks at the cluster may read, and nothing of the network's.
+func TestReader(t *testing.T) {
+	all := objects(t, "reader.yaml")
+	want := []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list"}},
+		{APIGroups: []string{""}, Resources: []string{"pods/proxy"}, Verbs: []string{"get"}},
+	}
+	role := all["Role"].(*rbacv1.Role)
+	if diff := cmp.Diff(want, role.Rules); diff != "" || role.Namespace != "routewatch" {
+		t.Errorf("in %s; rules (-want +got):\n%s", role.Namespace, diff)
+	}
+	want = []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get", "list"}}}
+	if diff := cmp.Diff(want, all["ClusterRole"].(*rbacv1.ClusterRole).Rules); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+}
+
+// Events about Nodes are in this namespace, and nowhere else may it make any.
+func TestRole_EventsOnly(t *testing.T) {
+	all := objects(t, "routewatch.yaml")
+	role, binding := all["Role"].(*rbacv1.Role), all["RoleBinding"].(*rbacv1.RoleBinding)
+	want := []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}}}
+	if diff := cmp.Diff(want, role.Rules); diff != "" || role.Namespace != "default" || binding.Namespace != "default" {
+		t.Errorf("in %s, bound in %s; rules (-want +got):\n%s", role.Namespace, binding.Namespace, diff)
+	}
+	if !slices.Contains(all["DaemonSet"].(*appsv1.DaemonSet).Spec.Template.Spec.Containers[0].Args, "--notify.events") {
+		t.Error("the right is there, and nobody uses it")
+	}
+}
+
+// The right to write a Node's status is only where it is asked for.
+func TestNodeCondition(t *testing.T) {
+	role := objects(t, "node-condition/rbac.yaml")["ClusterRole"].(*rbacv1.ClusterRole)
+	want := []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"nodes/status"}, Verbs: []string{"patch"}}}
+	if diff := cmp.Diff(want, role.Rules); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
 	}
 }
 

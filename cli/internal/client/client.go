@@ -34,20 +34,52 @@ type Client struct {
 	base    *url.URL
 	timeout time.Duration
 	http    *http.Client
+	token   string // "": none
+	pod     Pod    // of the exporter, where the API server's proxy is asked
 }
 
+// Pod names a pod.
+type Pod struct{ Namespace, Name string }
+
+// String is NAMESPACE/NAME.
+func (p Pod) String() string { return p.Namespace + "/" + p.Name }
+
 // New returns a client of the exporter at address: a URL, or host or
-// host:port, for which http and the exporter's port are assumed. The timeout
-// bounds each request as a whole. The error is about the address.
-func New(address string, timeout time.Duration) (*Client, error) {
+// host:port, for which http and the exporter's port are assumed. The error is
+// about the address, or about a file of the options.
+func New(address string, o Options) (*Client, error) {
 	base, err := parseAddress(address)
 	if err != nil {
 		return nil, err
 	}
+	c := &Client{base: base, timeout: o.Timeout}
+	if c.token, err = o.token(base); err != nil {
+		return nil, err
+	}
 	// A transport of our own: the default one is shared by the whole process.
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	return &Client{base: base, timeout: timeout, http: &http.Client{Transport: transport}}, nil
+	if transport.TLSClientConfig, err = o.tls(); err != nil {
+		return nil, err
+	}
+	c.http = &http.Client{Transport: transport}
+	return c, nil
 }
+
+// Proxied returns a client of the exporter in a pod, which is asked through an
+// API server: base is the pod's proxy there, and via has the credentials.
+func Proxied(base *url.URL, via *http.Client, pod Pod, timeout time.Duration) *Client {
+	return &Client{base: base, timeout: timeout, http: via, pod: pod}
+}
+
+// Where names the exporter for a person: its URL, or its pod.
+func (c *Client) Where() string {
+	if c.proxied() {
+		return c.pod.String()
+	}
+	return c.URL("")
+}
+
+func (c *Client) proxied() bool { return c.pod != Pod{} }
 
 // URL is the address of a path below the exporter, without a password.
 func (c *Client) URL(path string) string { return c.base.JoinPath(path).Redacted() }
@@ -156,7 +188,7 @@ func (c *Client) Events(ctx context.Context, after string) (Answer[wire.EventLis
 
 func ask[T any](ctx context.Context, c *Client, path, kind string, query url.Values) (a Answer[T], err error) {
 	var header http.Header
-	if a.JSON, header, err = c.get(ctx, path, query); err != nil {
+	if a.JSON, header, err = c.get(ctx, path, query, "application/json"); err != nil {
 		return a, err
 	}
 	if t, err := http.ParseTime(header.Get("Date")); err == nil {
@@ -165,8 +197,14 @@ func ask[T any](ctx context.Context, c *Client, path, kind string, query url.Val
 	return a, c.decode(path, a.JSON, kind, &a.Document)
 }
 
-// get returns the body of a JSON answer with status 200.
-func (c *Client) get(ctx context.Context, path string, query url.Values) ([]byte, http.Header, error) {
+// Metrics returns what Prometheus would scrape.
+func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
+	body, _, err := c.get(ctx, "/metrics", nil, "text/plain")
+	return body, err
+}
+
+// get returns the body of an answer of that type with status 200.
+func (c *Client) get(ctx context.Context, path string, query url.Values, want string) ([]byte, http.Header, error) {
 	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	address := c.base.JoinPath(path)
@@ -175,7 +213,10 @@ func (c *Client) get(ctx context.Context, path string, query url.Values) ([]byte
 	if err != nil {
 		return nil, nil, fmt.Errorf("request to %s: %w", c.URL(path), err)
 	}
-	req.Header.Set("Accept", "application/json, application/problem+json")
+	req.Header.Set("Accept", want+", application/problem+json")
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
 	req.Header.Set("User-Agent", "routewatch")
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -196,8 +237,9 @@ func (c *Client) get(ctx context.Context, path string, query url.Values) ([]byte
 	if resp.StatusCode != http.StatusOK {
 		return nil, nil, c.refused(path, resp, mediaType, body)
 	}
-	if mediaType != "application/json" {
-		return nil, nil, c.misunderstood(path, fmt.Errorf("it is %s, not JSON", mediaType))
+	if mediaType != want {
+		return nil, nil, c.misunderstood(path, fmt.Errorf("it is %s, not %s", mediaType, strings.TrimPrefix(strings.ToUpper(want),
+			"APPLICATION/")))
 	}
 	return body, resp.Header, nil
 }

@@ -28,7 +28,7 @@ func TestNew(t *testing.T) {
 		{"http://me:secret@node-1:80", "http://me:xxxxx@node-1:80/x"},
 	}
 	for _, tt := range tests {
-		c, err := client.New(tt.address, time.Second)
+		c, err := client.New(tt.address, client.Options{Timeout: time.Second})
 		if err != nil {
 			t.Errorf("New(%q): %v", tt.address, err)
 			continue
@@ -44,7 +44,7 @@ func TestNew_Bad(t *testing.T) {
 		"", "http://", "unix:///run/x", "http://node-1?a=b", "http://node-1#a", "http://node-1:port", "a b", "http://:10098",
 		"http://me:secret@node-1:port", "me:secret@node-1:port",
 	} {
-		_, err := client.New(address, time.Second)
+		_, err := client.New(address, client.Options{Timeout: time.Second})
 		if err == nil {
 			t.Errorf("New(%q) is no error", address)
 			continue
@@ -58,7 +58,7 @@ func TestNew_Bad(t *testing.T) {
 // ask returns the error of a Status of a server.
 func ask(t *testing.T, url string) error {
 	t.Helper()
-	c, err := client.New(url, 5*time.Second)
+	c, err := client.New(url, client.Options{Timeout: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestStatus_Interrupted(t *testing.T) {
 		<-r.Context().Done()
 	}))
 	defer s.Close()
-	c, err := client.New(s.URL, 5*time.Second)
+	c, err := client.New(s.URL, client.Options{Timeout: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,9 @@ func (c *Client) explain(ctx context.Context, err error) error {
 		dns     *net.DNSError
 		cert    *tls.CertificateVerificationError
 	)
+	if c.proxied() {
+		return c.explainProxied(err)
+	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return fmt.Errorf("no answer from %s within %v: the node or its exporter is overloaded, or a firewall drops the packets; "+
@@ -44,7 +47,7 @@ func (c *Client) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("host %q of the exporter cannot be resolved: %w; pass its IP address: --exporter http://IP:%s",
 			c.base.Hostname(), err, Port)
 	case errors.As(err, &cert):
-		return fmt.Errorf("the certificate of %s is not trusted: %w; name its authority: SSL_CERT_FILE=ca.crt routewatch ...",
+		return fmt.Errorf("the certificate of %s is not trusted: %w; name its authority: --ca-file ca.crt",
 			c.base.Host, err)
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return fmt.Errorf("the exporter at %s does not speak TLS; pass --exporter http://%s", c.base.Host, c.base.Host)
@@ -55,6 +58,10 @@ func (c *Client) explain(ctx context.Context, err error) error {
 
 // misunderstood says that there was an answer, but not one of ours.
 func (c *Client) misunderstood(path string, err error) error {
+	if c.proxied() {
+		return fmt.Errorf("the answer of pod %s cannot be understood: %w; is that a routewatch exporter? look at: kubectl get --raw %s",
+			c.pod, err, c.base.JoinPath(path).Path)
+	}
 	return fmt.Errorf("the answer of %s cannot be understood: %w; is that a routewatch exporter? look at: curl -i %s",
 		c.base.Host, err, c.URL(path))
 }
@@ -65,10 +72,14 @@ func (c *Client) refused(path string, resp *http.Response, mediaType string, bod
 	if said != "" {
 		said = ": " + said
 	}
+	if c.proxied() {
+		return c.refusedProxied(resp, mediaType, body)
+	}
 	next := "look at: " + findPods
 	switch resp.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		next = "pass the credentials: --exporter " + c.base.Scheme + "://USER:PASSWORD@" + c.base.Host
+		next = "pass the credentials: --exporter " + c.base.Scheme + "://USER:PASSWORD@" + c.base.Host +
+			", or --token-file FILE, or --cert-file and --key-file"
 	case http.StatusNotFound:
 		next = "is that a routewatch exporter of this release? look at: curl -i " + c.URL("/-/healthy")
 	case http.StatusBadRequest:
@@ -92,6 +103,11 @@ func reason(mediaType string, body []byte) string {
 			return p.Title + ": " + p.Detail
 		}
 		return p.Title + p.Detail
+	case "application/json":
+		var s struct{ Kind, Message string } // of Kubernetes
+		if json.Unmarshal(body, &s) == nil && s.Kind == "Status" {
+			return s.Message
+		}
 	case "text/plain", noType: // Go's TLS server answers plain HTTP without a type
 		line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
 		return strings.TrimSuffix(line, ".")

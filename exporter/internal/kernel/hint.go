@@ -165,7 +165,8 @@ func (e *events) neighbor(h header, body []byte, hint netstate.Hint) error {
 		if err != nil || !ok {
 			return err
 		}
-		hint.Kind = either(deleted, netstate.NeighborDeleted, netstate.NeighborChanged)
+		// One that is deleted is first told to have failed (the kernel's neigh_delete).
+		hint.Kind = either(deleted || n.State&netstate.NUDFailed != 0, netstate.NeighborDeleted, netstate.NeighborChanged)
 		hint.Index, hint.Family, hint.Prefix = n.Device, netstate.FamilyOf(n.IP), host(n.IP)
 	}
 	l := e.current(hint.Index)

@@ -99,6 +99,7 @@ func TestChanges(t *testing.T) {
 		change func(t *testing.T, n *node, p peer)
 		seen   func(s *netstate.State, p peer) bool
 		hint   netstate.HintKind
+		never  netstate.HintKind // a hint that would be untrue; "" for none
 		v4only bool
 		// foreign adds routes that only a sweep reads right; without them a recheck is tested.
 		foreign bool
@@ -178,7 +179,7 @@ func TestChanges(t *testing.T) {
 		}, seen: func(s *netstate.State, p peer) bool {
 			return !slices.ContainsFunc(s.Routes, func(r netstate.Route) bool { return r.Multipath && netstate.FamilyOf(r.Dst.Addr()) == p.family() })
 		}},
-		{name: "neighbor deleted", hint: netstate.NeighborDeleted, change: func(t *testing.T, n *node, p peer) {
+		{name: "neighbor deleted", hint: netstate.NeighborDeleted, never: netstate.NeighborChanged, change: func(t *testing.T, n *node, p peer) {
 			netns.Must(t, n.NeighDel(n.neighbor(t, p)))
 		}, seen: func(s *netstate.State, p peer) bool { return !hasNeighbor(s, p) && hasRoute(s, p) }},
 		{name: "neighbor altered", hint: netstate.NeighborChanged, change: func(t *testing.T, n *node, p peer) {
@@ -215,6 +216,9 @@ func TestChanges(t *testing.T) {
 				w.until(test.name, func(s *netstate.State) bool { return s.Complete && test.seen(s, p) })
 				if !w.has(test.hint) {
 					t.Errorf("no hint %s: %+v", test.hint, w.hints)
+				}
+				if test.never != "" && w.has(test.never) {
+					t.Errorf("hint %s: %+v", test.never, w.hints)
 				}
 				if w.last.Triggered.IsZero() && len(w.last.Hints) > 0 {
 					t.Error("a State with hints has no Triggered time")

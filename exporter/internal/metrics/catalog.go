@@ -74,6 +74,12 @@ var (
 		"Size of the history's file. It stays below --history.max-size.")
 )
 
+// There only with --notify.events or --notify.node-condition.
+var notifications = describe("notifications_total",
+	"Events about this Node and changes of its condition by what became of them: sent; failed, an attempt that is made again; "+
+		"dropped, given up; summed, incidents that one Event tells of together. Only what is turned on has series.",
+	"kind", "result")
+
 var historyCatalog = []*prometheus.Desc{historyErrors, historyLost, historySize}
 
 var catalog = []*prometheus.Desc{

@@ -74,6 +74,17 @@ func (c historyCollector) Collect(ch chan<- prometheus.Metric) {
 	out.gauge(historySize, float64(h.Bytes))
 }
 
+// notifyCollector makes metrics of what became of notifications.
+type notifyCollector func(each func(kind, result string, count uint64))
+
+// Describe implements prometheus.Collector.
+func (c notifyCollector) Describe(ch chan<- *prometheus.Desc) { ch <- notifications }
+
+// Collect implements prometheus.Collector.
+func (c notifyCollector) Collect(ch chan<- prometheus.Metric) {
+	c(func(kind, result string, count uint64) { sink(ch).counter(notifications, count, kind, result) })
+}
+
 // kernelKnown reports whether the kernel can be read now.
 func kernelKnown(s *wire.Snapshot) bool {
 	return slices.ContainsFunc(s.Sources, func(o wire.Source) bool { return o.Name == kernelSource && o.Complete })

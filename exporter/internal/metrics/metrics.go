@@ -68,6 +68,12 @@ func RegisterHistory(registry *prometheus.Registry, status func() *wire.History)
 	registry.MustRegister(historyCollector(status))
 }
 
+// RegisterNotifications adds what became of notifications, where there are any.
+// counts calls its argument for every kind and result.
+func RegisterNotifications(registry *prometheus.Registry, counts func(each func(kind, result string, count uint64))) {
+	registry.MustRegister(notifyCollector(counts))
+}
+
 // Handler serves the registry. One metric that cannot be made is logged and
 // counted in promhttp_metric_handler_errors_total, and the others are served.
 func Handler(registry *prometheus.Registry, log *slog.Logger) http.Handler {

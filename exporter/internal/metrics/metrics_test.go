@@ -35,6 +35,7 @@ var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 func registry(s *wire.Snapshot) *prometheus.Registry {
 	r := metrics.NewRegistry(func() *wire.Snapshot { return s }, metrics.NewDetection(), 100)
 	metrics.RegisterHistory(r, func() *wire.History { return &wire.History{Bytes: 4096, Lost: 1, WriteErrors: 2} })
+	metrics.RegisterNotifications(r, func(each func(kind, result string, count uint64)) { each("event", "sent", 3) })
 	return r
 }
 

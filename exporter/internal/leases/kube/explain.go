@@ -24,17 +24,58 @@ var (
 	errShort    = errors.New("it ends each watch at once")
 )
 
-// needs are the rights that the ClusterRole of routewatch gives.
-const needs = "get, list, watch of nodes"
-
-// explain says which API server failed, how, and what to do. It leaves out
-// what is another with each try, like the query and the local port.
+// explain is Explain for what this package asks and finds.
 func (c *client) explain(verb string, err error) error {
-	reason, advice := c.reason(verb, err)
+	var reason, advice string
+	switch {
+	case apierrors.IsNotFound(err):
+		reason, advice = "it knows no Nodes (404 Not Found)", "is this URL that of a Kubernetes API server?"
+	case errors.Is(err, errNoAnswer), errors.Is(err, errNoWatch), errors.Is(err, errListing), errors.Is(err, errShort):
+		reason, advice = err.Error(), c.look()
+	case apierrors.HasStatusCause(err, watchDecoding):
+		reason, advice = "the watch broke ("+broken(err)+")", "look for what cuts connections between this node and it"
+	default:
+		return c.Explain(Right{
+			Verb: verb, Resource: "nodes", Needs: "get, list, watch of nodes", Grant: "bind a ClusterRole with these verbs to it",
+		}, err)
+	}
+	return c.problem(reason, advice, err)
+}
+
+// Right is what a request needs at an API server that asks who may.
+type Right struct {
+	Verb     string // "list"
+	Resource string // "nodes"
+	Flags    string // of kubectl's that say more of it: "-n default"; "" none
+	Needs    string // all that routewatch needs there: "get, list, watch of nodes"
+	Grant    string // how it gets that
+}
+
+// Explain says which API server failed, how, and what to do. It leaves out
+// what is another with each try, like the query and the local port.
+func (a *API) Explain(right Right, err error) error {
+	var status apierrors.APIStatus
+	var reason, advice string
+	switch {
+	case apierrors.IsForbidden(err):
+		reason, advice = right.forbidden(err)
+	case apierrors.IsUnauthorized(err):
+		reason, advice = "it does not accept the credentials (401 Unauthorized)",
+			"the token or certificate has expired or is of another cluster; a service account's token is read again each minute"
+	case errors.As(err, &status):
+		s := status.Status()
+		reason, advice = fmt.Sprintf("it answers %q (%s, %d)", s.Message, s.Reason, s.Code), a.look()
+	default:
+		reason, advice = a.transport(err)
+	}
+	return a.problem(reason, advice, err)
+}
+
+func (a *API) problem(reason, advice string, err error) error {
 	if advice != "" {
 		reason += ": " + advice
 	}
-	return &problem{fmt.Sprintf("API server %s (%s): %s", c.server, c.origin, reason), err}
+	return &problem{fmt.Sprintf("API server %s (%s): %s", a.server, a.origin, reason), err}
 }
 
 // problem is an error in words for a person.
@@ -46,28 +87,7 @@ type problem struct {
 func (p *problem) Error() string { return p.text }
 func (p *problem) Unwrap() error { return p.cause }
 
-func (c *client) reason(verb string, err error) (reason, advice string) {
-	var status apierrors.APIStatus
-	switch {
-	case apierrors.IsForbidden(err):
-		return forbidden(verb, err)
-	case apierrors.IsUnauthorized(err):
-		return "it does not accept the credentials (401 Unauthorized)",
-			"the token or certificate has expired or is of another cluster; a service account's token is read again each minute"
-	case apierrors.IsNotFound(err):
-		return "it knows no Nodes (404 Not Found)", "is this URL that of a Kubernetes API server?"
-	case errors.Is(err, errNoAnswer), errors.Is(err, errNoWatch), errors.Is(err, errListing), errors.Is(err, errShort):
-		return err.Error(), c.look()
-	case apierrors.HasStatusCause(err, watchDecoding):
-		return "the watch broke (" + broken(err) + ")", "look for what cuts connections between this node and it"
-	case errors.As(err, &status):
-		s := status.Status()
-		return fmt.Sprintf("it answers %q (%s, %d)", s.Message, s.Reason, s.Code), c.look()
-	}
-	return c.transport(err)
-}
-
-func (c *client) look() string { return fmt.Sprintf("look at it with `curl -k %s/readyz`", c.server) }
+func (a *API) look() string { return fmt.Sprintf("look at it with `curl -k %s/readyz`", a.server) }
 
 // watchDecoding is how client-go marks a watch that broke.
 const watchDecoding = "ClientWatchDecoding"
@@ -89,19 +109,19 @@ func broken(err error) string {
 // resource "nodes" in API group "" at the cluster scope.
 var refused = regexp.MustCompile(`User "([^"]+)" cannot (\w+) resource`)
 
-func forbidden(verb string, err error) (reason, advice string) {
+func (r Right) forbidden(err error) (reason, advice string) {
 	user := "USER"
 	if m := refused.FindStringSubmatch(err.Error()); m != nil {
-		user, verb = m[1], m[2]
+		user, r.Verb = m[1], m[2]
 	}
-	reason = fmt.Sprintf("it forbids %q to %s nodes (403 Forbidden)", user, verb)
-	advice = fmt.Sprintf("routewatch needs %s: bind a ClusterRole with these verbs to it and check with `kubectl auth can-i %s nodes --as=%s`",
-		needs, verb, user)
+	reason = fmt.Sprintf("it forbids %q to %s %s (403 Forbidden)", user, r.Verb, r.Resource)
+	advice = fmt.Sprintf("routewatch needs %s: %s and check with `kubectl auth can-i %s --as=%s`",
+		r.Needs, r.Grant, strings.Join(strings.Fields(r.Verb+" "+r.Resource+" "+r.Flags), " "), user)
 	return reason, advice
 }
 
 // transport explains what kept a request from its answer.
-func (c *client) transport(err error) (reason, advice string) {
+func (a *API) transport(err error) (reason, advice string) {
 	var (
 		dns     *net.DNSError
 		record  tls.RecordHeaderError
@@ -130,7 +150,7 @@ func (c *client) transport(err error) (reason, advice string) {
 		return "no answer in time", "is there a route to it, and does a firewall let it through?"
 	}
 	if errors.Is(err, io.EOF) {
-		return "it closes the connection without an answer", c.look()
+		return "it closes the connection without an answer", a.look()
 	}
 	if errors.As(err, &request) {
 		err = request.Err
@@ -138,7 +158,7 @@ func (c *client) transport(err error) (reason, advice string) {
 	if errors.As(err, &op) {
 		return fmt.Sprintf("%s: %s", op.Op, op.Err), "is there a route to it?"
 	}
-	return err.Error(), c.look()
+	return err.Error(), a.look()
 }
 
 func isTimeout(err error) bool {

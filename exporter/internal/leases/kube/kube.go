@@ -94,7 +94,7 @@ func (s *Source) Credentials() string { return s.client.origin }
 // Read lists the Nodes once. With an error, the Set says the same in its
 // Problem and is not Complete.
 func (s *Source) Read(ctx context.Context) (lease.Set, error) {
-	defer s.client.close()
+	defer s.client.Close()
 	keep := leases.NewKeeper(source, s.cfg.Options.Self, nil)
 	nodes, err := s.readAll(ctx)
 	now := time.Now()
@@ -127,7 +127,7 @@ func (s *Source) readAll(ctx context.Context) ([]lease.Node, error) {
 // Complete false and Problem set. Synced is when the Nodes were last known to be
 // those of the server; it is no proof that the server itself was current then.
 func (s *Source) Watch(ctx context.Context, sets chan<- lease.Set) error {
-	defer s.client.close()
+	defer s.client.Close()
 	m := newMirror(s.cfg.Options.Prefix)
 	ctx, cancel := context.WithCancel(klog.NewContext(ctx, quiet(s.cfg.Log)))
 	stopped := make(chan struct{})
