@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/common/version"
 	"golang.org/x/sync/errgroup"
 
+	"routewatch/exporter/internal/actor"
 	"routewatch/exporter/internal/api"
 	"routewatch/exporter/internal/engine"
 	"routewatch/exporter/internal/kernel"
@@ -60,6 +61,12 @@ func watch(ctx context.Context, cfg config) error {
 	cfg.log.Info("starting", "version", version.Version, "revision", version.GetRevision(),
 		"node", cfg.judge.Node, "leases", cfg.leases.name, "where", cfg.leases.where, "why", cfg.leases.why, "netns", cfg.kernel.NetNS)
 	defer mem.record(latest)()
+	if who, err := actor.Open(cfg.kernel.NetNS); err != nil {
+		cfg.log.Warn("changes will not be told by whom", "problem", err)
+	} else {
+		defer who.Close()
+		cfg.kernel.Actor = who.Resolve
+	}
 	sets, states := make(chan lease.Set), make(chan *netstate.State)
 	task := func(name string, run func() error) {
 		tasks.Go(func() error {
