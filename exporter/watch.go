@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/common/version"
 	"golang.org/x/sync/errgroup"
 
+	"routewatch/exporter/internal/actor"
 	"routewatch/exporter/internal/api"
 	"routewatch/exporter/internal/engine"
 	"routewatch/exporter/internal/kernel"
@@ -63,6 +64,7 @@ func watch(ctx context.Context, cfg config) error {
 	if cfg.notifier != nil {
 		defer cfg.notifier.Start(ctx, mem.events, latest)()
 	}
+	defer attribute(&cfg)()
 	sets, states := make(chan lease.Set), make(chan *netstate.State)
 	task := func(name string, run func() error) {
 		tasks.Go(func() error {
@@ -93,4 +95,16 @@ func metricsOf(cfg config, mem memory, latest func() *wire.Snapshot, detection *
 		metrics.RegisterNotifications(registry, cfg.notifier.Counts)
 	}
 	return metrics.Handler(registry, cfg.log)
+}
+
+// attribute lets the kernel layer find out who makes a change, until the
+// returned function is called. Without it, changes are told by nobody.
+func attribute(cfg *config) (end func()) {
+	who, err := actor.Open(cfg.kernel.NetNS)
+	if err != nil {
+		cfg.log.Warn("changes will not be told by whom", "problem", err)
+		return func() {}
+	}
+	cfg.kernel.Actor = who.Resolve
+	return func() { who.Close() }
 }

@@ -269,5 +269,6 @@ func actorOf(h netstate.Hint) *wire.Actor {
 	if h.PortID == 0 {
 		return &wire.Actor{Kind: verdict.ActorKernel}
 	}
-	return &wire.Actor{Kind: verdict.ActorProcess, PortID: h.PortID}
+	p := h.Process
+	return &wire.Actor{Kind: verdict.ActorProcess, PortID: h.PortID, PID: p.PID, Comm: p.Comm, How: p.How}
 }

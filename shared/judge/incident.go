@@ -75,17 +75,29 @@ type groups struct {
 type cause struct {
 	verdict.Cause
 	device string
-	actor  wire.Actor
+	actor  wire.Actor // its process, or its port
 }
 
-func causeOf(c verdict.Cause, device string, actor *wire.Actor) cause {
-	k := cause{Cause: c, device: device}
+// causesOf are the names that one cause goes by: that of its process, which may
+// open a socket for each change, and that of its socket, whose process may have
+// been found out only once.
+func causesOf(c verdict.Cause, device string, actor *wire.Actor) []cause {
 	// What follows from a device is the device's doing, whether or not the
 	// kernel announced the end of each route.
-	if actor != nil && device == "" {
-		k.actor = *actor
+	if actor == nil || device != "" {
+		return []cause{{Cause: c, device: device}}
 	}
-	return k
+	port := cause{Cause: c, actor: wire.Actor{Kind: actor.Kind, PortID: actor.PortID}}
+	if actor.PID == 0 {
+		return []cause{port}
+	}
+	return []cause{{Cause: c, actor: wire.Actor{Kind: actor.Kind, PID: actor.PID, Comm: actor.Comm}}, port}
+}
+
+// others reports whether two actors are known to be two processes: a port id can
+// pass from one to the other.
+func others(a, b *wire.Actor) bool {
+	return a != nil && b != nil && a.PID != 0 && b.PID != 0 && (a.PID != b.PID || a.Comm != b.Comm)
 }
 
 func (g *groups) add(i *wire.Incident) {
@@ -93,15 +105,19 @@ func (g *groups) add(i *wire.Incident) {
 		i.Joined = i.Start
 	}
 	g.byID[i.ID] = i
-	k := causeOf(i.Cause, i.Device, i.Actor)
-	g.byCause[k] = append(g.byCause[k], i)
+	for _, k := range causesOf(i.Cause, i.Device, i.Actor) {
+		g.byCause[k] = append(g.byCause[k], i)
+	}
 }
 
 // find returns the open incident that a lease which went bad now belongs to.
-func (g *groups) find(k cause, since time.Time) *wire.Incident {
-	for _, i := range g.byCause[k] {
-		if !since.Before(i.Start.Add(-joinWindow)) && !since.After(i.Joined.Add(joinWindow)) {
-			return i
+func (g *groups) find(device string, l *wire.Lease) *wire.Incident {
+	for _, k := range causesOf(l.Cause, device, l.Actor) {
+		for _, i := range g.byCause[k] {
+			near := !l.Since.Before(i.Start.Add(-joinWindow)) && !l.Since.After(i.Joined.Add(joinWindow))
+			if near && (device != "" || !others(i.Actor, l.Actor)) {
+				return i
+			}
 		}
 	}
 	return nil
@@ -110,7 +126,7 @@ func (g *groups) find(k cause, since time.Time) *wire.Incident {
 // join puts a lease that went bad now into the incident of its cause, a new one if need be.
 func (f *fold) join(g *groups, l *wire.Lease) string {
 	device := f.deviceOf(l)
-	i := g.find(causeOf(l.Cause, device, l.Actor), l.Since)
+	i := g.find(device, l)
 	if i == nil {
 		f.next.IncidentSeq++
 		totals := maps.Clone(f.next.IncidentsTotal)

@@ -14,6 +14,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"routewatch/shared/verdict"
 )
 
 // Family is an address family. Its text form is the metric label and the JSON
@@ -370,6 +372,15 @@ type Hint struct {
 	// FDB entries). A port id is not a pid.
 	PortID uint32 `json:"portID,omitempty"`
 	Seq    uint32 `json:"seq,omitempty"`
+	// Process is the owner of that port; zero if PortID is, and where nobody can tell.
+	Process Process `json:"process,omitzero"`
+}
+
+// Process is a process as /proc shows it to the exporter.
+type Process struct {
+	PID  int              `json:"pid"`
+	Comm string           `json:"comm,omitempty"` // it chose that itself: any bytes but NUL
+	How  verdict.ActorHow `json:"how"`
 }
 
 // Counters are monotonic totals of the kernel layer since its start. They

@@ -167,6 +167,19 @@ const (
 	ActorUnknown ActorKind = "unknown"
 )
 
+// ActorHow is how a process was found out: a message of the kernel names only
+// the port of a socket.
+type ActorHow string
+
+// The ways to find a process.
+const (
+	ByInode ActorHow = "inode" // it holds the very socket that asked
+	ByPID   ActorHow = "pid"   // that socket is closed, and nobody but this process can have had its port
+)
+
+// ActorHows returns every way.
+func ActorHows() []ActorHow { return []ActorHow{ByInode, ByPID} }
+
 // NodeProblem is a fault of the node itself, not of one lease.
 type NodeProblem string
 

@@ -216,10 +216,14 @@ type Advice struct {
 	Why string `json:"why,omitempty"`
 }
 
-// Actor is who made a change, as far as the kernel tells.
+// Actor is who made a change, as far as the kernel tells. A process without PID
+// is one of which nobody can tell which.
 type Actor struct {
 	Kind   verdict.ActorKind `json:"kind"`
 	PortID uint32            `json:"portID,omitempty"` // netlink port id; not a pid
+	PID    int               `json:"pid,omitempty"`    // as the exporter's /proc has it
+	Comm   string            `json:"comm,omitempty"`   // the name that the process gave itself
+	How    verdict.ActorHow  `json:"how,omitempty"`    // it was found out
 }
 
 // NodeProblem is a fault of the node itself.

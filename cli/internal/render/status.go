@@ -333,6 +333,10 @@ func actor(a *wire.Actor) string {
 		return "-"
 	case a.Kind == verdict.ActorKernel:
 		return "the kernel"
+	case a.PID != 0 && a.Comm != "":
+		return fmt.Sprintf("%s (pid %d)", a.Comm, a.PID)
+	case a.PID != 0:
+		return fmt.Sprintf("pid %d", a.PID)
 	case a.PortID != 0:
 		return fmt.Sprintf("%s, netlink port %d", a.Kind, a.PortID)
 	case a.Kind == verdict.ActorUnknown:

@@ -291,9 +291,13 @@ func TestOpenAPI_HasEveryWord(t *testing.T) {
 	for _, k := range wire.StaleKinds {
 		stale = append(stale, verdict.Word{Name: string(k)})
 	}
+	var hows []verdict.Word
+	for _, h := range verdict.ActorHows() {
+		hows = append(hows, verdict.Word{Name: string(h)})
+	}
 	for name, words := range map[string][]verdict.Word{
 		"State": verdict.States(), "Effect": verdict.Effects(), "Cause": verdict.Causes(), "NodeProblemName": verdict.NodeProblems(),
-		"EventType": verdict.EventTypes(), "Place": places, "StaleKind": stale,
+		"EventType": verdict.EventTypes(), "Place": places, "StaleKind": stale, "ActorHow": hows,
 	} {
 		var want []string
 		for _, w := range words {

@@ -3,12 +3,14 @@ package kernel
 import (
 	"fmt"
 	"net/netip"
+
+	"routewatch/exporter/internal/enter"
 )
 
 // Addresses returns the addresses of all devices of a network namespace, "" for
 // that of this process.
 func Addresses(netns string) ([]netip.Addr, error) {
-	file, err := openNetNS(netns)
+	file, err := enter.Open(netns)
 	if err != nil {
 		return nil, err
 	}

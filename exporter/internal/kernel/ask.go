@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"routewatch/exporter/internal/enter"
 	"routewatch/shared/netstate"
 )
 
@@ -38,7 +39,7 @@ func (a *Asker) Ask(ctx context.Context, queries []netstate.Query) ([]netstate.L
 }
 
 func (a *Asker) ask(queries []netstate.Query) ([]netstate.Lookup, error) {
-	netns, err := openNetNS(a.cfg.NetNS)
+	netns, err := enter.Open(a.cfg.NetNS)
 	if err != nil {
 		return nil, err
 	}

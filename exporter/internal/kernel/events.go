@@ -37,6 +37,7 @@ type events struct {
 	nudge    chan struct{} // has room for one: there is work
 	bytes    int           // effective size of the receive buffer
 	callback func(fd uintptr) bool
+	actor    func(portID uint32, received time.Time) netstate.Process // may be nil
 
 	mu       sync.Mutex // guards everything below
 	sock     *socket
@@ -44,19 +45,20 @@ type events struct {
 	scope    *scope
 	seen     seen
 	work     work
-	counters netstate.Counters // routes, overruns and undecodables only
+	counters netstate.Counters           // routes, overruns and undecodables only
+	actors   map[uint32]netstate.Process // of the ports in the drain under way
 }
 
-// subscribe opens the event socket; bytes is the receive buffer to ask for.
-func subscribe(netns *os.File, bytes int, s *scope, counters netstate.Counters) (*events, error) {
+// subscribe opens the event socket.
+func subscribe(netns *os.File, cfg Config, s *scope, counters netstate.Counters) (*events, error) {
 	// Without groups: netlink.Config.Groups would bind before the buffer is set.
 	sock, err := dial(netns, nil)
 	if err != nil {
 		return nil, err
 	}
-	e := &events{nudge: make(chan struct{}, 1), sock: sock, scope: s, counters: counters}
+	e := &events{nudge: make(chan struct{}, 1), actor: cfg.Actor, sock: sock, scope: s, counters: counters}
 	e.callback = e.readable
-	if err := e.configure(bytes); err != nil {
+	if err := e.configure(cfg.ReceiveBuffer); err != nil {
 		sock.close()
 		return nil, fmt.Errorf("subscribe to rtnetlink events: %w", err)
 	}
@@ -112,6 +114,7 @@ func (e *events) readable(fd uintptr) bool {
 
 // drain reads up to max datagrams and returns how many there were.
 func (e *events) drain(fd uintptr, max int) int {
+	clear(e.actors) // a port can belong to another process by now
 	for n := range max {
 		e.sock.recvfrom(fd)
 		if e.sock.errno == unix.EAGAIN {

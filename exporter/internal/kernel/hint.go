@@ -52,8 +52,25 @@ func (e *events) message(h header, body []byte, now time.Time) error {
 	default:
 		return nil
 	}
-	e.work.add(hint)
+	e.add(hint)
 	return nil
+}
+
+// add notes a hint, with who asked for the change: asked at once, since a command
+// is gone a moment later, and once for each port in what is drained together.
+func (e *events) add(h netstate.Hint) {
+	if h.PortID != 0 && e.actor != nil {
+		p, asked := e.actors[h.PortID]
+		if !asked {
+			p = e.actor(h.PortID, h.At)
+			if e.actors == nil {
+				e.actors = map[uint32]netstate.Process{}
+			}
+			e.actors[h.PortID] = p
+		}
+		h.Process = p
+	}
+	e.work.add(h)
 }
 
 func (e *events) route(h header, body []byte, hint netstate.Hint) error {
@@ -80,7 +97,7 @@ func (e *events) route(h header, body []byte, hint netstate.Hint) error {
 	}
 	hint.Index, hint.Device = r.Device, e.current(r.Device).Name
 	hint.Prefix, hint.Table = r.Dst, r.Table
-	e.work.add(hint)
+	e.add(hint)
 	if e.scope.in.podRoute(r, viaFlannel) { // its device is not known yet: those of pods come and go unread
 		e.work.recheck = true
 		set(&e.work.devices, r.Device)
@@ -106,22 +123,22 @@ func (e *events) link(h header, body []byte, hint netstate.Hint) error {
 		return nil
 	case deleted:
 		hint.Kind = netstate.LinkDeleted
-		e.work.add(hint)
+		e.add(hint)
 		return nil
 	}
 	if before.Index == 0 {
 		hint.Kind = netstate.LinkAdded
-		e.work.add(hint)
+		e.add(hint)
 		return nil
 	}
 	if before.MAC != l.MAC {
 		hint.Kind = netstate.LinkMACChanged
-		e.work.add(hint)
+		e.add(hint)
 		before.MAC = l.MAC
 	}
 	if before != l {
 		hint.Kind = netstate.LinkChanged
-		e.work.add(hint)
+		e.add(hint)
 	}
 	return nil
 }
@@ -147,7 +164,7 @@ func (e *events) addr(h header, body []byte, hint netstate.Hint) error {
 	hint.Kind = either(now, netstate.AddrAdded, netstate.AddrDeleted)
 	hint.Family, hint.Prefix = netstate.FamilyOf(a.Prefix.Addr()), a.Prefix
 	hint.Index, hint.Device = a.Device, e.current(a.Device).Name
-	e.work.add(hint)
+	e.add(hint)
 	return nil
 }
 
@@ -174,7 +191,7 @@ func (e *events) neighbor(h header, body []byte, hint netstate.Hint) error {
 		return nil
 	}
 	hint.Device = l.Name
-	e.work.add(hint)
+	e.add(hint)
 	return nil
 }
 

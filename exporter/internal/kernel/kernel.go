@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"time"
 
+	"routewatch/exporter/internal/enter"
 	"routewatch/shared/expect"
 	"routewatch/shared/netstate"
 )
@@ -45,6 +46,10 @@ type Config struct {
 	// is DefaultReceiveBuffer. Counters.ReceiveBytes says what it became: without
 	// CAP_NET_ADMIN the kernel caps it at net.core.rmem_max, and doubles that.
 	ReceiveBuffer int
+	// Actor names the process behind a netlink port that a change was asked for
+	// at; nil names none. It is called as soon as the event is received, and no
+	// further one is read until it returns: it must be quick, and bound itself.
+	Actor func(portID uint32, received time.Time) netstate.Process
 
 	// For tests.
 	followUps    []time.Duration // nil is followUps()
@@ -102,7 +107,7 @@ func Watch(ctx context.Context, cfg Config, interests <-chan expect.Interest, st
 // longer than a few seconds.
 func ReadOnce(ctx context.Context, cfg Config, in expect.Interest) (*netstate.State, error) {
 	cfg.setDefaults()
-	netns, err := openNetNS(cfg.NetNS)
+	netns, err := enter.Open(cfg.NetNS)
 	if err != nil {
 		return nil, err
 	}

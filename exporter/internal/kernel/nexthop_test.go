@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"routewatch/deploy/lab/netns"
+	"routewatch/exporter/internal/enter"
 	"routewatch/shared/expect"
 	"routewatch/shared/netstate"
 )
@@ -107,7 +108,7 @@ func TestMultipath_EachLegMatters(t *testing.T) {
 		netns.Hop{Device: n.MustIndex(t, "flannel.1"), Gateway: p.subnet.Addr(), OnLink: true},
 		netns.Hop{Device: n.MustIndex(t, "leg0"), Gateway: netip.MustParseAddr("198.51.100.2")}))
 	r := &reader{in: newInterest(n.interest())}
-	ns, err := openNetNS(n.Path())
+	ns, err := enter.Open(n.Path())
 	netns.Must(t, err)
 	defer ns.Close()
 	r.req, err = dialRequests(ns)

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"routewatch/deploy/lab/netns"
+	"routewatch/exporter/internal/enter"
 	"routewatch/shared/expect"
 	"routewatch/shared/netstate"
 )
@@ -280,7 +281,7 @@ func (w *watched) inSync() {
 
 func mustOpen(tb testing.TB, path string) *os.File {
 	tb.Helper()
-	f, err := openNetNS(path)
+	f, err := enter.Open(path)
 	netns.Must(tb, err)
 	tb.Cleanup(func() { _ = f.Close() })
 	return f

@@ -4,13 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"syscall"
 	"time"
 	"unsafe"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"routewatch/exporter/internal/enter"
 )
 
 // receiveBytes is the size of a socket's own buffer. The kernel fills a dump's
@@ -56,52 +57,13 @@ func dial(netns *os.File, cfg *netlink.Config) (*socket, error) {
 	return s, nil
 }
 
-// dialIn dials on a thread that has entered the namespace and is thrown away
-// afterwards. netlink.Config.NetNS would enter the old namespace again, which a
-// process in a user namespace of its own is not allowed to do: the host's
-// network namespace belongs to the host's user namespace.
+// dialIn dials in the namespace. netlink.Config.NetNS would enter the old one again, see enter.Do.
 func dialIn(netns *os.File, cfg *netlink.Config) (conn *netlink.Conn, err error) {
-	if netns == nil {
-		return netlink.Dial(unix.NETLINK_ROUTE, cfg)
-	}
-	onThrowawayThread(func() {
-		if err = unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
-			err = fmt.Errorf("enter network namespace %s (needs CAP_SYS_ADMIN in the user namespace that owns it): %w", netns.Name(), err)
-			return
-		}
+	err = enter.Do(netns, func() error {
 		conn, err = netlink.Dial(unix.NETLINK_ROUTE, cfg)
+		return err
 	})
 	return conn, err
-}
-
-// onThrowawayThread runs f on a locked OS thread that ends with it. It must not
-// be the process's first thread: that one never ends, and /proc/self would show
-// the other namespace from then on.
-func onThrowawayThread(f func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked after f: the runtime ends the thread with this goroutine
-		if unix.Gettid() != unix.Getpid() {
-			f()
-			return
-		}
-		onThrowawayThread(f) // on another thread, since this goroutine holds the first one
-		runtime.UnlockOSThread()
-	}()
-	<-done
-}
-
-// openNetNS opens the namespace to watch; nil stands for the process's own.
-func openNetNS(path string) (*os.File, error) {
-	if path == "" {
-		return nil, nil
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("open network namespace: %w", err)
-	}
-	return f, nil
 }
 
 // recvfrom reads one datagram without waiting. unix.Recvfrom would allocate the

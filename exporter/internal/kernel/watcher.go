@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"routewatch/exporter/internal/enter"
 	"routewatch/shared/expect"
 	"routewatch/shared/netstate"
 )
@@ -37,7 +38,7 @@ type watcher struct {
 
 func newWatcher(cfg Config, states chan<- *netstate.State) (*watcher, error) {
 	cfg.setDefaults()
-	netns, err := openNetNS(cfg.NetNS)
+	netns, err := enter.Open(cfg.NetNS)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +57,7 @@ func newWatcher(cfg Config, states chan<- *netstate.State) (*watcher, error) {
 // open makes the sockets that are not there: at the start, and after a failure.
 func (w *watcher) open() (err error) {
 	if w.events == nil {
-		if w.events, err = subscribe(w.netns, w.cfg.ReceiveBuffer, w.unread(), w.counters); err != nil {
+		if w.events, err = subscribe(w.netns, w.cfg, w.unread(), w.counters); err != nil {
 			return err
 		}
 		w.waiting.Go(w.events.run)

@@ -10,10 +10,10 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
+	"routewatch/exporter/internal/enter"
 	"routewatch/shared/netstate"
 )
 
@@ -112,15 +112,10 @@ func (w *wireGuards) program(name string, ask func(*os.File, string) (*wgtypes.D
 // askWireGuard reads a device by name. The answer holds the private key, too.
 func askWireGuard(netns *os.File, name string) (d *wgtypes.Device, err error) {
 	var c *wgctrl.Client
-	if netns == nil {
+	err = enter.Do(netns, func() error {
 		c, err = wgctrl.New()
-	} else {
-		onThrowawayThread(func() {
-			if err = unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err == nil {
-				c, err = wgctrl.New()
-			}
-		})
-	}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -78,6 +78,8 @@ func by(a *wire.Actor) string {
 		return ""
 	case a.Kind == verdict.ActorKernel:
 		return "the kernel did it. "
+	case a.PID != 0:
+		return fmt.Sprintf("%s did it (pid %d). ", cmp.Or(a.Comm, "a process"), a.PID)
 	}
 	return fmt.Sprintf("a %s did it (netlink port %d). ", a.Kind, a.PortID)
 }
