@@ -68,6 +68,15 @@ func (p *printer) command(words string) string {
 	return program + words + p.fleet.flags
 }
 
+// encode formats a document that was made here.
+func (p *printer) encode(document any) (string, error) {
+	raw, err := json.Marshal(document)
+	if err != nil {
+		return "", fmt.Errorf("format the answer: %w", err)
+	}
+	return p.document(raw)
+}
+
 // document formats a document as the exporter sent it.
 func (p *printer) document(raw []byte) (string, error) {
 	if p.format == formatYAML {

@@ -76,11 +76,7 @@ func (p *printer) leases(ctx context.Context, state string, bare bool) error {
 	}
 	text := render.Leases(list.Items, bare, p.options(first.ServerTime))
 	if !p.format.isText() {
-		b, err := json.Marshal(raw)
-		if err != nil {
-			return err
-		}
-		if text, err = p.document(b); err != nil {
+		if text, err = p.encode(raw); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -247,11 +246,7 @@ func (r *replayer) print() error {
 }
 
 func (r *replayer) printDocument(document any) error {
-	raw, err := json.Marshal(document)
-	if err != nil {
-		return err
-	}
-	text, err := r.document(raw)
+	text, err := r.encode(document)
 	if err != nil {
 		return err
 	}

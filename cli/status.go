@@ -64,12 +64,13 @@ func statusCommand(sys system) *cli.Command {
 type statusPrinter struct {
 	printer
 	brief bool // leave out what one reads once
+	keep  bool // what was answered, in order to see whether it changes
 }
 
 // view is what was answered at one moment.
 type view struct {
 	text    func() (string, error) // for the screen as it is now
-	state   string                 // equal if nothing changed but the times that pass
+	state   func() string          // equal if nothing changed but the times that pass
 	outcome error                  // the exit code, nil for 0
 }
 
@@ -92,7 +93,7 @@ func (p *statusPrinter) look(ctx context.Context) (*view, error) {
 	}
 	return &view{
 		text:    func() (string, error) { return p.nodeText(s) },
-		state:   fingerprint(s.JSON),
+		state:   func() string { return fingerprint(s.JSON) },
 		outcome: outcomeOf(s.Document.Outcome(nowOf(s, p.sys))),
 	}, nil
 }

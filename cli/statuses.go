@@ -17,30 +17,21 @@ import (
 // rediscover is how old the list of a cluster's exporters may be while they are watched.
 const rediscover = 10 * time.Second
 
-// nodeStatus is what one member answered.
-type nodeStatus struct {
-	*client.Status
-	state [sha256.Size]byte // changes when anything but a time does
-}
-
 // fleetStatus is what all members answered, by node.
 type fleetStatus struct {
-	nodes       []nodeStatus
+	nodes       []*client.Status
 	unreachable []wire.Unreachable
 }
 
 // statuses asks all members for their status. Unless they are to be kept, the
 // documents as they were sent, which are most of the memory, are dropped.
 func (f *fleet) statuses(ctx context.Context, sys system, keep bool) (s fleetStatus, err error) {
-	answers, err := each(ctx, f, sys, func(ctx context.Context, c *client.Client) (n nodeStatus, err error) {
-		if n.Status, err = c.Status(ctx); err != nil {
-			return n, err
+	answers, err := each(ctx, f, sys, func(ctx context.Context, c *client.Client) (*client.Status, error) {
+		status, err := c.Status(ctx)
+		if err == nil && !keep {
+			status.JSON = nil
 		}
-		n.state = sha256.Sum256([]byte(fingerprint(n.JSON)))
-		if !keep {
-			n.JSON = nil
-		}
-		return n, nil
+		return status, err
 	})
 	if err != nil {
 		return s, err
@@ -56,7 +47,7 @@ func (f *fleet) statuses(ctx context.Context, sys system, keep bool) (s fleetSta
 		}
 		s.nodes = append(s.nodes, a.value)
 	}
-	slices.SortStableFunc(s.nodes, func(a, b nodeStatus) int { return cmp.Compare(a.Document.Node, b.Document.Node) })
+	slices.SortStableFunc(s.nodes, func(a, b *client.Status) int { return cmp.Compare(a.Document.Node, b.Document.Node) })
 	slices.SortStableFunc(s.unreachable, func(a, b wire.Unreachable) int {
 		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Exporter, b.Exporter))
 	})
@@ -71,7 +62,7 @@ func (s fleetStatus) outcome(problem string, sys system) wire.Outcome {
 	}
 	worst := wire.Well
 	for _, n := range s.nodes {
-		switch o := n.Document.Outcome(nowOf(n.Status, sys)); {
+		switch o := n.Document.Outcome(nowOf(n, sys)); {
 		case o == wire.Broken:
 			worst = wire.Broken
 		case worst == wire.Well:
@@ -86,11 +77,11 @@ func (p *statusPrinter) lookAtAll(ctx context.Context) (*view, error) {
 	if err := p.refresh(ctx); err != nil {
 		return nil, err
 	}
-	s, err := p.fleet.statuses(ctx, p.sys, !p.format.isText())
+	s, err := p.fleet.statuses(ctx, p.sys, p.keep || !p.format.isText())
 	if err != nil {
 		return nil, err
 	}
-	now := p.sys.now()
+	now, problem := p.sys.now(), p.fleet.problem
 	return &view{
 		text: func() (string, error) {
 			if !p.format.isText() {
@@ -98,8 +89,8 @@ func (p *statusPrinter) lookAtAll(ctx context.Context) (*view, error) {
 			}
 			return p.clusterText(s), nil
 		},
-		state:   s.state(p.fleet.problem),
-		outcome: outcomeOf(s.outcome(p.fleet.problem, p.sys)),
+		state:   func() string { return s.state(problem) },
+		outcome: outcomeOf(s.outcome(problem, p.sys)),
 	}, nil
 }
 
@@ -123,7 +114,7 @@ func (s fleetStatus) state(problem string) string {
 	h := sha256.New()
 	fmt.Fprintln(h, problem, s.unreachable)
 	for _, n := range s.nodes {
-		fmt.Fprintf(h, "%s %x\n", n.Document.Node, n.state)
+		fmt.Fprintln(h, n.Document.Node, fingerprint(n.JSON))
 	}
 	return string(h.Sum(nil))
 }
@@ -133,7 +124,7 @@ func (p *printer) clusterText(s fleetStatus) string {
 	o.Command = p.command("status")
 	c := render.ClusterView{Name: p.fleet.name, Unreachable: s.unreachable, Problem: p.fleet.problem}
 	for _, n := range s.nodes {
-		c.Nodes = append(c.Nodes, render.NodeView{Status: &n.Document, Now: nowOf(n.Status, p.sys)})
+		c.Nodes = append(c.Nodes, render.NodeView{Status: &n.Document, Now: nowOf(n, p.sys)})
 	}
 	return render.Cluster(c, o)
 }
@@ -153,9 +144,5 @@ func (p *printer) clusterDocument(s fleetStatus, now time.Time) (string, error) 
 	for _, n := range s.nodes {
 		doc.Items = append(doc.Items, n.JSON)
 	}
-	raw, err := json.Marshal(doc)
-	if err != nil {
-		return "", fmt.Errorf("put the answers together: %w", err)
-	}
-	return p.document(raw)
+	return p.encode(doc)
 }

@@ -29,7 +29,7 @@ func newWatcher(p *statusPrinter, sys system) *watcher {
 		outcome:  exitCode(exitCannotTell),
 		redrawer: p.screen.is() && !p.screen.dumb() && p.format.isText(),
 	}
-	p.brief = w.redrawer
+	p.brief, p.keep = w.redrawer, !w.redrawer
 	return w
 }
 
@@ -78,10 +78,11 @@ func (w *watcher) append(lost error) error {
 		}
 		return write(out, fmt.Sprintf("--- %s\nCANNOT TELL: %s\n", w.stamp(), render.Clean(lost.Error())))
 	}
-	if w.last.state == w.shown {
+	state := w.last.state()
+	if state == w.shown {
 		return nil
 	}
-	w.shown = w.last.state
+	w.shown = state
 	text, err := w.last.text()
 	if err != nil {
 		return err
