@@ -44,7 +44,7 @@ type server interface {
 // api is a server.
 type api struct {
 	*kube.API
-	node, instance string
+	node string
 }
 
 func connect(cfg Config) (*api, error) {
@@ -53,7 +53,7 @@ func connect(cfg Config) (*api, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &api{API: a, node: cfg.Node, instance: cfg.Node}, nil
+	return &api{API: a, node: cfg.Node}, nil
 }
 
 func kind(warning bool) string {
@@ -73,7 +73,7 @@ func (a *api) create(ctx context.Context, e Event, count int32) error {
 		Reason:         e.Reason, Type: kind(e.Warning), Message: e.Message, Count: count,
 		FirstTimestamp: metav1.NewTime(e.First), LastTimestamp: metav1.NewTime(e.Last),
 		Source:              corev1.EventSource{Component: component, Host: a.node},
-		ReportingController: component, ReportingInstance: a.instance,
+		ReportingController: component, ReportingInstance: a.node,
 	}
 	body, err := json.Marshal(event)
 	if err != nil {
