@@ -65,14 +65,17 @@ type Config struct {
 }
 
 // Source watches keys. New returns one.
-type Source struct{ cfg Config }
+type Source struct {
+	cfg     Config
+	silence time.Duration // maxSilence but in tests
+}
 
 // New does not connect yet.
 func New(cfg Config) *Source {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Source{cfg: cfg}
+	return &Source{cfg: cfg, silence: maxSilence}
 }
 
 // Where names the servers, for a person.

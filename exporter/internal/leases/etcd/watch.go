@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -148,13 +149,17 @@ func wait(ctx context.Context, d time.Duration) bool {
 var (
 	// errRelist ends a session after which nothing is known to be wrong.
 	errRelist = errors.New("the watch ended")
-	errSilent = fmt.Errorf("etcd does not answer: nothing was heard of it for %s", maxSilence)
+	errSilent = errors.New("etcd does not answer")
 )
+
+func (s *Source) silent() error {
+	return fmt.Errorf("%w: nothing was heard of it for %s", errSilent, s.silence)
+}
 
 // session lists and watches until something breaks.
 func (s *Source) session(ctx context.Context, reports chan<- report) error {
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(clientv3.WithRequireLeader(ctx))
+	defer cancel(nil)
 	client, err := s.connect(ctx)
 	if err != nil {
 		return err
@@ -168,6 +173,10 @@ func (s *Source) session(ctx context.Context, reports chan<- report) error {
 	if !send(ctx, reports, v.report()) {
 		return ctx.Err()
 	}
+	// The client waits without end for a silent server: in Watch until the watch
+	// is made, and in RequestProgress.
+	silence := time.AfterFunc(s.silence, func() { cancel(s.silent()) })
+	defer silence.Stop()
 	events := client.Watch(ctx, s.cfg.Prefix+"/", clientv3.WithPrefix(), clientv3.WithRev(revision+1), clientv3.WithProgressNotify())
 	looks := time.NewTicker(look)
 	defer looks.Stop()
@@ -176,11 +185,12 @@ func (s *Source) session(ctx context.Context, reports chan<- report) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		case answer, ok := <-events:
-			if err := failure(answer, ok); err != nil {
+			if err := cmp.Or(context.Cause(ctx), failure(answer, ok)); err != nil {
 				return err
 			}
+			silence.Reset(s.silence)
 			if v.apply(answer.Events) && coalesced == nil {
 				coalesced = time.After(coalesce)
 			}
@@ -188,13 +198,13 @@ func (s *Source) session(ctx context.Context, reports chan<- report) error {
 		case <-coalesced:
 			coalesced = nil
 		case <-looks.C:
-			if err := alive(client, v.synced); err != nil {
+			if err := alive(client); err != nil {
 				return err
 			}
 			if time.Since(asked) > askProgress {
 				asked = time.Now()
 				if err := client.RequestProgress(ctx); err != nil {
-					return err
+					return cmp.Or(context.Cause(ctx), err)
 				}
 			}
 		}
@@ -205,10 +215,7 @@ func (s *Source) session(ctx context.Context, reports chan<- report) error {
 }
 
 // alive says what is wrong with the connection, if anything is.
-func alive(client *clientv3.Client, heard time.Time) error {
-	if time.Since(heard) > maxSilence {
-		return errSilent
-	}
+func alive(client *clientv3.Client) error {
 	// The client reconnects and goes on with the watch by itself, without a
 	// word: meanwhile changes are missed, so whether that works is asked anew.
 	if client.ActiveConnection().GetState() != connectivity.Ready {
