@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -18,6 +20,7 @@ const checkHelp = `Prints one line with performance data, for Nagios, Icinga and
 Examples:
   routewatch check
   routewatch check --exporter 192.168.1.57
+  routewatch check --cluster                all nodes
 
 Exit codes, which are those of Nagios and not those of the other commands:
   0  OK
@@ -33,6 +36,11 @@ const (
 	nagiosUnknown  = 3
 )
 
+var nagiosWords = [...]string{nagiosOK: "OK", nagiosWarning: "WARNING", nagiosCritical: "CRITICAL", nagiosUnknown: "UNKNOWN"}
+
+// maxNamed is how many nodes the line names.
+const maxNamed = 5
+
 func checkCommand(sys system) *cli.Command {
 	return &cli.Command{
 		Name:        "check",
@@ -44,10 +52,10 @@ func checkCommand(sys system) *cli.Command {
 			if err != nil {
 				return err
 			}
-			if err := f.single(); err != nil {
+			line, code, err := checkFleet(c.Context, f, sys)
+			if err != nil {
 				return err
 			}
-			line, code := check(c.Context, f.first(), sys)
 			if err := write(sys.stdout, "ROUTEWATCH "+render.Clean(line)+"\n"); err != nil {
 				return err
 			}
@@ -59,24 +67,75 @@ func checkCommand(sys system) *cli.Command {
 	}
 }
 
+// checkFleet is check for one node, or sums all up.
+func checkFleet(ctx context.Context, f *fleet, sys system) (line string, code int, err error) {
+	if f.one {
+		line, code = check(ctx, f.first(), sys)
+		return line, code, nil
+	}
+	s, err := f.statuses(ctx, sys, false)
+	if err != nil {
+		return "", 0, err
+	}
+	line, code = s.check(sys)
+	return line, code, nil
+}
+
+// check sums all nodes up. A bad one outweighs one that does not answer: what
+// is known to be bad is.
+func (s fleetStatus) check(sys system) (line string, code int) {
+	rank := []int{nagiosOK, nagiosWarning, nagiosUnknown, nagiosCritical}
+	count := map[int]int{}
+	worst, bad, named := 0, 0, []string{}
+	for _, n := range s.answers {
+		d := &n.value.Document
+		text, code := checkNode(d, nowOf(n.value, sys))
+		count[code]++
+		bad += d.BadLeases()
+		worst = max(worst, slices.Index(rank, code))
+		if code != nagiosOK && len(named) < maxNamed {
+			named = append(named, text)
+		}
+	}
+	for _, u := range s.absences().Lines() {
+		worst = max(worst, slices.Index(rank, nagiosUnknown))
+		if len(named) < maxNamed {
+			named = append(named, u)
+		}
+	}
+	code = rank[worst]
+	if len(s.answers) == 0 {
+		code = nagiosUnknown
+	}
+	nodes := len(s.answers) + len(s.unreachable)
+	parts := append([]string{fmt.Sprintf("%d of %d nodes healthy", count[nagiosOK]+count[nagiosWarning], nodes)}, named...)
+	return fmt.Sprintf("%s - %s | nodes=%d critical=%d;;0 warning=%d;0 unknown=%d;0 unreachable=%d;0 leases_bad=%d;;0", nagiosWords[code],
+		strings.Join(parts, "; "), nodes, count[nagiosCritical], count[nagiosWarning], count[nagiosUnknown], len(s.unreachable), bad), code
+}
+
 func check(ctx context.Context, asker *client.Client, sys system) (line string, code int) {
 	s, err := asker.Status(ctx)
 	if err != nil {
 		return "UNKNOWN - " + err.Error(), nagiosUnknown
 	}
 	d := &s.Document
-	word, code := "OK", nagiosOK
-	switch d.Outcome(nowOf(s, sys)) {
+	text, code := checkNode(d, nowOf(s, sys))
+	return fmt.Sprintf("%s - %s | %s", nagiosWords[code], text, performance(d)), code
+}
+
+// checkNode says how a node is: its name and what counts.
+func checkNode(d *wire.NodeStatus, now time.Time) (text string, code int) {
+	text = d.Node + ": " + strings.Join(checked(d), ", ")
+	switch d.Outcome(now) {
 	case wire.Well:
 		if len(d.Stale) > 0 || len(d.NodeProblems) > 0 {
-			word, code = "WARNING", nagiosWarning
+			return text, nagiosWarning
 		}
+		return text, nagiosOK
 	case wire.Broken:
-		word, code = "CRITICAL", nagiosCritical
-	default:
-		word, code = "UNKNOWN", nagiosUnknown
+		return text, nagiosCritical
 	}
-	return fmt.Sprintf("%s - %s: %s | %s", word, d.Node, strings.Join(checked(d), ", "), performance(d)), code
+	return text, nagiosUnknown
 }
 
 // checked says in words what the numbers do not.

@@ -60,6 +60,11 @@ func outputFlags() []cli.Flag {
 	}
 }
 
+// noHeaders is a flag of the commands that print one table.
+func noHeaders() cli.Flag {
+	return &cli.BoolFlag{Name: "no-headers", DisableDefaultText: true, Usage: "only the rows"}
+}
+
 // format is a value of --output.
 type format string
 

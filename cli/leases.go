@@ -1,13 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"routewatch/cli/internal/client"
 	"routewatch/cli/internal/render"
 	"routewatch/shared/verdict"
+	"routewatch/shared/wire"
 )
 
 const leasesHelp = `Prints every lease of the other nodes, and how it is judged.
@@ -15,7 +19,8 @@ const leasesHelp = `Prints every lease of the other nodes, and how it is judged.
 Examples:
   routewatch leases
   routewatch leases --state missing
-  routewatch leases -o json          for programs`
+  routewatch leases --cluster --state missing   of all nodes
+  routewatch leases -o json                     for programs`
 
 func leasesCommand(sys system) *cli.Command {
 	return &cli.Command{
@@ -23,62 +28,104 @@ func leasesCommand(sys system) *cli.Command {
 		Usage:       "every lease, and how it is judged",
 		Description: leasesHelp,
 		Flags: append(append(outputFlags(),
-			&cli.StringFlag{Name: "state", Usage: "only those in this `STATE`, e.g. missing"},
-			&cli.BoolFlag{Name: "no-headers", DisableDefaultText: true, Usage: "only the rows"},
+			&cli.StringSliceFlag{Name: "state", Usage: "only those in this `STATE`, e.g. missing; can be given again"},
+			noHeaders(),
 		), exporterFlags()...),
 		Action: func(c *cli.Context) error {
-			p, err := newNodePrinter(c, sys)
+			p, err := newPrinter(c, sys)
 			if err != nil {
 				return err
 			}
-			state := c.String("state")
-			if w := verdict.Lookup(verdict.States(), state); state != "" && w.Title == state {
-				var names []string
-				for _, w := range verdict.States() {
-					names = append(names, w.Name)
+			states := c.StringSlice("state")
+			for _, state := range states {
+				if err := checkState(state); err != nil {
+					return err
 				}
-				return usagef("--state %q: there is no such state%s; all words: routewatch runbook", state, didYouMean(state, names))
 			}
-			return p.leases(c.Context, state, c.Bool("no-headers"))
+			return p.leases(c.Context, states, c.Bool("no-headers"))
 		},
 	}
 }
 
-// leases prints all pages as one.
-func (p *printer) leases(ctx context.Context, state string, bare bool) error {
-	first, err := p.fleet.first().Leases(ctx, state, "")
+func checkState(state string) error {
+	if w := verdict.Lookup(verdict.States(), state); w.Title != state {
+		return nil
+	}
+	var names []string
+	for _, w := range verdict.States() {
+		names = append(names, w.Name)
+	}
+	return usagef("--state %q: there is no such state%s; all words: routewatch runbook", state, didYouMean(state, names))
+}
+
+// leases prints those of one node, or of all.
+func (p *printer) leases(ctx context.Context, states []string, bare bool) error {
+	g, err := gatherLeases(ctx, p, states)
 	if err != nil {
 		return err
 	}
-	list := first.Document
-	raw := struct {
-		APIVersion string            `json:"apiVersion"`
-		Kind       string            `json:"kind"`
-		Node       string            `json:"node"`
-		Time       json.RawMessage   `json:"time"`
-		Items      []json.RawMessage `json:"items"`
-	}{}
-	if err := json.Unmarshal(first.JSON, &raw); err != nil {
+	o := p.options(time.Time{})
+	o.Bare = bare
+	var text string
+	if p.format.isText() {
+		var nodes []render.NodeLeases
+		for _, a := range g.answers {
+			nodes = append(nodes, render.NodeLeases{Node: a.node, Leases: a.value.list.Items, Now: cmp.Or(a.value.at, o.Now)})
+		}
+		text = render.Leases(nodes, p.fleet.one, o)
+	} else if text, err = g.encoded(p, wire.KindClusterLeases, (*leaseList).document); err != nil {
 		return err
 	}
-	for next := list.Continue; next != ""; {
-		more, err := p.fleet.first().Leases(ctx, state, next)
+	if err := write(p.sys.stdout, text); err != nil {
+		return err
+	}
+	return g.complain(p)
+}
+
+// leaseList is a list of all pages.
+type leaseList struct {
+	list wire.LeaseList
+	raw  []json.RawMessage // the items, as they were sent
+	at   time.Time         // by the exporter's clock
+}
+
+// document is the list as if it had been one page.
+func (l *leaseList) document() (json.RawMessage, error) {
+	head := l.list
+	head.Items = nil
+	return json.Marshal(struct {
+		wire.LeaseList
+		Items []json.RawMessage `json:"items"`
+	}{head, append([]json.RawMessage{}, l.raw...)})
+}
+
+// gatherLeases asks all members for their leases, those in one of the states if any
+// are given.
+func gatherLeases(ctx context.Context, p *printer, states []string) (gathered[*leaseList], error) {
+	return gather(ctx, p.fleet, p.sys, func(ctx context.Context, c *client.Client) (*leaseList, error) {
+		return allLeases(ctx, c, states, !p.format.isText())
+	}, func(l *leaseList) string { return l.list.Node })
+}
+
+// allLeases asks for all pages; keep: with the items as they were sent.
+func allLeases(ctx context.Context, c *client.Client, states []string, keep bool) (*leaseList, error) {
+	var l leaseList
+	for next := ""; ; {
+		page, err := c.Leases(ctx, states, next)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		list.Items = append(list.Items, more.Document.Items...)
-		page := struct{ Items []json.RawMessage }{}
-		if err := json.Unmarshal(more.JSON, &page); err != nil {
-			return err
+		items := append(l.list.Items, page.Document.Items...)
+		l.list, l.list.Items, l.at = page.Document, items, page.ServerTime
+		if keep {
+			sent := struct{ Items []json.RawMessage }{}
+			if err := json.Unmarshal(page.JSON, &sent); err != nil {
+				return nil, err
+			}
+			l.raw = append(l.raw, sent.Items...)
 		}
-		raw.Items = append(raw.Items, page.Items...)
-		next = more.Document.Continue
+		if next = page.Document.Continue; next == "" {
+			return &l, nil
+		}
 	}
-	text := render.Leases(list.Items, bare, p.options(first.ServerTime))
-	if !p.format.isText() {
-		if text, err = p.encode(raw); err != nil {
-			return err
-		}
-	}
-	return write(p.sys.stdout, text)
 }

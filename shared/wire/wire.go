@@ -23,6 +23,17 @@ const (
 	KindExplain    = "Explanation"
 )
 
+// Kinds of documents that `routewatch` makes of what several nodes answered:
+// their items are the documents that the nodes sent. No exporter serves them.
+const (
+	KindClusterLeases  = "ClusterLeaseList"
+	KindClusterEvents  = "ClusterEventList"
+	KindClusterExplain = "ClusterExplanation"
+	KindMatrix         = "Matrix"
+	KindDiff           = "Diff"
+	KindDiagnosis      = "Diagnosis"
+)
+
 // MaxProblems is how many problems a NodeStatus holds at most.
 const MaxProblems = 100
 

@@ -164,12 +164,12 @@ func (c *Client) Explain(ctx context.Context, address string) (a Answer[wire.Exp
 	return ask[wire.Explanation](ctx, c, "/api/v1/explain", wire.KindExplain, url.Values{"address": {address}})
 }
 
-// Leases asks for a page of leases, those in a state if that is not "".
+// Leases asks for a page of leases, those in one of the states if any are given.
 // after is what the page before had as Continue, "" for the first.
-func (c *Client) Leases(ctx context.Context, state, after string) (Answer[wire.LeaseList], error) {
+func (c *Client) Leases(ctx context.Context, states []string, after string) (Answer[wire.LeaseList], error) {
 	query := url.Values{}
-	if state != "" {
-		query.Set("state", state)
+	if len(states) > 0 {
+		query["state"] = states
 	}
 	if after != "" {
 		query.Set("continue", after)

@@ -19,10 +19,27 @@ type NodeView struct {
 
 // ClusterView is what the exporters of several nodes said.
 type ClusterView struct {
-	Name        string // of the cluster; "" if the exporters were named one by one
-	Nodes       []NodeView
+	Name  string // of the cluster; "" if the exporters were named one by one
+	Nodes []NodeView
+	Absences
+}
+
+// Absences are what is not known of a cluster.
+type Absences struct {
 	Unreachable []wire.Unreachable
 	Problem     string // why there may be more nodes; "" if there are none
+}
+
+// Lines say it, a line for each.
+func (a Absences) Lines() []string {
+	var lines []string
+	for _, u := range a.Unreachable {
+		lines = append(lines, Clean(or(u.Node, u.Exporter)+": "+u.Problem))
+	}
+	if a.Problem != "" {
+		lines = append(lines, Clean(a.Problem))
+	}
+	return lines
 }
 
 // maxMended is how many nodes' commands are printed.

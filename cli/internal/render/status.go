@@ -26,6 +26,7 @@ const (
 type Options struct {
 	Wide  bool // everything that the document has, nothing shortened
 	Brief bool // without the meaning of the words, for a screen that is drawn again and again
+	Bare  bool // a table without its head
 	Width int  // columns of the terminal; 0: no limit
 	Style Style
 	Now   time.Time // ages are reckoned to it
