@@ -133,9 +133,12 @@ func (s Style) paint(code, text string) string {
 func (s Style) good(text string) string { return s.paint("32", text) }
 func (s Style) bad(text string) string  { return s.paint("1;31", text) }
 
-// Unsure marks what is not certain.
-
 func (s Style) heading(text string) string { return s.paint("1", text) }
+
+// Cells of a grid are filled with the color.
+func (s Style) goodCell(text string) string   { return s.paint("30;42", text) }
+func (s Style) badCell(text string) string    { return s.paint("1;97;41", text) }
+func (s Style) unsureCell(text string) string { return s.paint("30;43", text) }
 
 // Unsure marks what is not certain.
 func (s Style) Unsure(text string) string { return s.paint("1;33", text) }
