@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	corev1 "k8s.io/api/core/v1"
@@ -20,7 +21,8 @@ import (
 )
 
 // apiServer is a stand-in for one of a cluster with an exporter on each node:
-// it has the Nodes, the exporters' pods and their proxies.
+// it has the Nodes, the pods, their logs and their proxies. Package
+// deploy/lab/e2e asks a real one.
 type apiServer struct {
 	dir     string   // has a folder for each node with what its exporter answers
 	nodes   []string // names
@@ -28,6 +30,8 @@ type apiServer struct {
 	lost    []string // nodes that the API server cannot reach
 	without []string // nodes without an exporter
 	forbid  []string // resources that this user may not get
+	flannel string   // "ok", "crash" or "none": how flannel's pods are
+	secret  string   // is in everything that nobody needs
 }
 
 func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -57,13 +61,23 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case resource == "nodes":
 		reply(w, a.nodeList())
 	case resource == "pods" && len(parts) == 1:
-		reply(w, a.podList(namespace, r.URL.Query().Get("labelSelector")))
+		reply(w, a.podList(namespace, r.URL.Query().Get("labelSelector"), r.URL.Query().Get("fieldSelector")))
+	case resource == "pods":
+		a.pod(w, namespace, parts[1])
+	case resource == "pods/log":
+		_, _ = fmt.Fprint(w, flannelLog) // the program may have gone
 	case resource == "pods/proxy":
 		a.proxy(w, r, parts[1], strings.Join(parts[3:], "/"))
 	default:
 		a.refuse(w, http.StatusNotFound, path+" not found")
 	}
 }
+
+const flannelLog = `I1123 11:58:40.100000       1 main.go:212] CLI flags config: {etcdEndpoints:http://127.0.0.1:4001}
+I1123 11:58:41.200000       1 vxlan.go:141] VXLAN config: VNI=1 Port=0 GBP=false Learning=false DirectRouting=false
+E1123 11:58:42.300000       1 vxlan_network.go:167] failed to add vxlanRoute (10.244.9.0/24 -> 10.244.9.0): network is down
+I1123 11:58:43.400000       1 main.go:412] Running backend. token=eyJhbGciOiJSUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl
+`
 
 func (a *apiServer) refuse(w http.ResponseWriter, code int, message string) {
 	w.Header().Set("Content-Type", "application/json")
@@ -83,18 +97,23 @@ func (a *apiServer) nodeList() metav1.PartialObjectMetadataList {
 	for _, n := range append(slices.Clone(a.nodes), "gateway") {
 		object := metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: n}}
 		if n != "gateway" { // no node of flannel's
-			object.Annotations = map[string]string{"flannel.alpha.coreos.com/backend-type": "vxlan"}
+			object.Annotations = map[string]string{"flannel.alpha.coreos.com/backend-type": "vxlan", "example.com/secret": a.secret}
 		}
 		list.Items = append(list.Items, object)
 	}
 	return list
 }
 
-func (a *apiServer) podList(namespace, labels string) corev1.PodList {
+func (a *apiServer) podList(namespace, labels, fields string) corev1.PodList {
 	var list corev1.PodList
 	for i, n := range a.nodes {
-		if strings.Contains(labels, "routewatch") && namespace == "routewatch" && !slices.Contains(a.without, n) {
+		node, some := strings.CutPrefix(fields, "spec.nodeName=")
+		switch {
+		case some && node != n:
+		case strings.Contains(labels, "routewatch") && namespace == "routewatch" && !slices.Contains(a.without, n):
 			list.Items = append(list.Items, exporterPod(n, i))
+		case labels == "app=flannel" && a.flannel != "none":
+			list.Items = append(list.Items, a.flannelPod(n))
 		}
 	}
 	return list
@@ -111,6 +130,40 @@ func exporterPod(node string, i int) corev1.Pod {
 	}
 }
 
+func (a *apiServer) flannelPod(node string) corev1.Pod {
+	started := metav1.NewTime(now.Add(-26 * time.Hour))
+	status := corev1.ContainerStatus{Name: "kube-flannel", Ready: true, RestartCount: 2,
+		State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: started}},
+		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+			Reason: "Error", ExitCode: 1, FinishedAt: started,
+		}},
+	}
+	if a.flannel == "crash" {
+		status.Ready, status.State = false, corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
+	}
+	return corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-flannel", Name: "kube-flannel-ds-" + node},
+		Spec: corev1.PodSpec{NodeName: node, HostNetwork: true, Containers: []corev1.Container{
+			{Name: "kube-flannel", Env: []corev1.EnvVar{{Name: "PASSWORD", Value: a.secret}}},
+		}},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{status}},
+	}
+}
+
+// pod serves default/web, on node-3, and default/waiting, on none.
+func (a *apiServer) pod(w http.ResponseWriter, namespace, name string) {
+	p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Status: corev1.PodStatus{Phase: corev1.PodPending}}
+	switch namespace + "/" + name {
+	case "default/web":
+		p.Spec.NodeName, p.Status.PodIPs = "node-3", []corev1.PodIP{{IP: "10.244.3.7"}}
+	case "default/waiting":
+	default:
+		a.refuse(w, http.StatusNotFound, fmt.Sprintf("pods %q not found", name))
+		return
+	}
+	reply(w, p)
+}
+
 // proxy answers as the exporter in a pod does: pod is NAME:PORT.
 func (a *apiServer) proxy(w http.ResponseWriter, r *http.Request, pod, path string) {
 	name, port, _ := strings.Cut(pod, ":")
@@ -124,7 +177,11 @@ func (a *apiServer) proxy(w http.ResponseWriter, r *http.Request, pod, path stri
 		return
 	}
 	file := filepath.Base(path) + ".json"
-	if file == "explain.json" {
+	contentType := "application/json"
+	switch file {
+	case "metrics.json":
+		file, contentType = "../node-1/metrics.txt", "text/plain; version=0.0.4"
+	case "explain.json":
 		address, err := netip.ParseAddr(r.URL.Query().Get("address"))
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -137,9 +194,31 @@ func (a *apiServer) proxy(w http.ResponseWriter, r *http.Request, pod, path stri
 		http.NotFound(w, r)
 		return
 	}
+	if states := r.URL.Query()["state"]; file == "leases.json" && len(states) > 0 {
+		body = only(body, states)
+	}
 	w.Header().Set("Date", now.Format(http.TimeFormat))
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", contentType)
 	_, _ = w.Write(body) // the program may have gone
+}
+
+// only keeps the leases in these states.
+func only(body []byte, states []string) []byte {
+	var list map[string]any
+	if json.Unmarshal(body, &list) != nil {
+		return body
+	}
+	items, _ := list["items"].([]any)
+	list["items"] = slices.DeleteFunc(items, func(i any) bool {
+		lease, _ := i.(map[string]any)
+		state, _ := lease["state"].(string)
+		return !slices.Contains(states, state)
+	})
+	filtered, err := json.Marshal(list)
+	if err != nil {
+		return body
+	}
+	return filtered
 }
 
 // cmdCluster starts an apiServer on loopback and sets $KUBECONFIG: cluster
@@ -147,7 +226,7 @@ func (a *apiServer) proxy(w http.ResponseWriter, r *http.Request, pod, path stri
 func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
 	flags := flag.NewFlagSet("cluster", flag.ContinueOnError)
 	flags.SetOutput(ts.Stderr())
-	a := &apiServer{}
+	a := &apiServer{secret: "hunter2"}
 	list := func(into *[]string) func(string) error {
 		return func(s string) error { *into = strings.Split(s, ","); return nil }
 	}
@@ -155,9 +234,10 @@ func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
 	flags.Func("lost", "", list(&a.lost))
 	flags.Func("without", "", list(&a.without))
 	flags.Func("forbid", "", list(&a.forbid))
+	flags.StringVar(&a.flannel, "flannel", "ok", "")
 	ts.Check(flags.Parse(args))
 	if neg || flags.NArg() != 1 {
-		ts.Fatalf("usage: cluster [-hang NODES] [-lost NODES] [-without NODES] [-forbid RESOURCES] healthy|broken")
+		ts.Fatalf("usage: cluster [-hang NODES] [-lost NODES] [-without NODES] [-forbid RESOURCES] [-flannel STATE] healthy|broken")
 	}
 	a.dir = ts.MkAbs(filepath.Join("cluster", flags.Arg(0)))
 	entries, err := os.ReadDir(a.dir)
@@ -170,6 +250,7 @@ func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
 		server.CloseClientConnections() // a hanging answer would hold Close up
 		server.Close()
 	})
+	ts.Setenv("SERVER", server.URL)
 	ts.Setenv("KUBECONFIG", ts.MkAbs("kubeconfig"))
 	ts.Check(os.WriteFile(ts.MkAbs("kubeconfig"), kubeconfig(server.URL), 0o600))
 }

@@ -188,7 +188,7 @@ func (c *Client) Events(ctx context.Context, after string) (Answer[wire.EventLis
 
 func ask[T any](ctx context.Context, c *Client, path, kind string, query url.Values) (a Answer[T], err error) {
 	var header http.Header
-	if a.JSON, header, err = c.get(ctx, path, query); err != nil {
+	if a.JSON, header, err = c.get(ctx, path, query, "application/json"); err != nil {
 		return a, err
 	}
 	if t, err := http.ParseTime(header.Get("Date")); err == nil {
@@ -197,8 +197,14 @@ func ask[T any](ctx context.Context, c *Client, path, kind string, query url.Val
 	return a, c.decode(path, a.JSON, kind, &a.Document)
 }
 
-// get returns the body of a JSON answer with status 200.
-func (c *Client) get(ctx context.Context, path string, query url.Values) ([]byte, http.Header, error) {
+// Metrics returns what Prometheus would scrape.
+func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
+	body, _, err := c.get(ctx, "/metrics", nil, "text/plain")
+	return body, err
+}
+
+// get returns the body of an answer of that type with status 200.
+func (c *Client) get(ctx context.Context, path string, query url.Values, want string) ([]byte, http.Header, error) {
 	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	address := c.base.JoinPath(path)
@@ -207,7 +213,7 @@ func (c *Client) get(ctx context.Context, path string, query url.Values) ([]byte
 	if err != nil {
 		return nil, nil, fmt.Errorf("request to %s: %w", c.URL(path), err)
 	}
-	req.Header.Set("Accept", "application/json, application/problem+json")
+	req.Header.Set("Accept", want+", application/problem+json")
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
@@ -231,8 +237,9 @@ func (c *Client) get(ctx context.Context, path string, query url.Values) ([]byte
 	if resp.StatusCode != http.StatusOK {
 		return nil, nil, c.refused(path, resp, mediaType, body)
 	}
-	if mediaType != "application/json" {
-		return nil, nil, c.misunderstood(path, fmt.Errorf("it is %s, not JSON", mediaType))
+	if mediaType != want {
+		return nil, nil, c.misunderstood(path, fmt.Errorf("it is %s, not %s", mediaType, strings.TrimPrefix(strings.ToUpper(want),
+			"APPLICATION/")))
 	}
 	return body, resp.Header, nil
 }

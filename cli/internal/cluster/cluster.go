@@ -1,4 +1,5 @@
-// Package cluster finds the exporters of a Kubernetes cluster. It reads only.
+// Package cluster finds the exporters of a Kubernetes cluster, and what else of
+// it a person would look up with kubectl: pods and their logs. It reads only.
 //
 // Credentials come from a kubeconfig in the way of kubectl. The exporters are
 // asked through the API server's pod proxy, so that no port needs forwarding.
@@ -44,6 +45,7 @@ type Config struct {
 type Cluster struct {
 	cfg  Config
 	name string // of the context
+	own  string // the context's namespace
 	base *url.URL
 	http *http.Client
 }
@@ -77,6 +79,9 @@ func Connect(cfg Config) (*Cluster, error) {
 	if c.name == "" {
 		c.name = raw.CurrentContext
 	}
+	if c.own, _, err = loaded.Namespace(); err != nil {
+		return nil, fmt.Errorf("the kubeconfig cannot be used: %w", err)
+	}
 	config.UserAgent = "routewatch"
 	if c.base, _, err = rest.DefaultServerUrlFor(config); err != nil {
 		return nil, fmt.Errorf("the server of the kubeconfig's context %q: %w", c.name, err)
@@ -95,35 +100,46 @@ func (c *Cluster) Name() string {
 	return c.name
 }
 
+// Namespace is where the exporters are.
+func (c *Cluster) Namespace() string { return c.cfg.Namespace }
+
 // get decodes what the API server has at a path, which is below /api/v1.
 func (c *Cluster) get(ctx context.Context, path string, query url.Values, accept string, into any) error {
+	body, err := c.raw(ctx, path, query, accept)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("the answer of the API server at %s to %s cannot be understood: %w", c.base.Host, path, err)
+	}
+	return nil
+}
+
+func (c *Cluster) raw(ctx context.Context, path string, query url.Values, accept string) ([]byte, error) {
 	limited, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	address := c.base.JoinPath("api/v1", path)
 	address.RawQuery = query.Encode()
 	req, err := http.NewRequestWithContext(limited, http.MethodGet, address.String(), http.NoBody)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Header.Set("Accept", accept)
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.explain(ctx, err)
+		return nil, c.explain(ctx, err)
 	}
 	defer func() { _ = resp.Body.Close() }() // read only: nothing can be lost
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	switch {
 	case err != nil:
-		return c.explain(ctx, err)
+		return nil, c.explain(ctx, err)
 	case len(body) > maxBody:
-		return fmt.Errorf("the API server's answer to %s is larger than %d MiB", path, maxBody>>20)
+		return nil, fmt.Errorf("the API server's answer to %s is larger than %d MiB", path, maxBody>>20)
 	case resp.StatusCode != http.StatusOK:
-		return newError(resp.StatusCode, body)
+		return nil, newError(resp.StatusCode, body)
 	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("the answer of the API server at %s to %s cannot be understood: %w", c.base.Host, path, err)
-	}
-	return nil
+	return body, nil
 }
 
 func (c *Cluster) explain(ctx context.Context, err error) error {

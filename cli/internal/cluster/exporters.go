@@ -42,7 +42,7 @@ const (
 
 // Exporters finds the exporters' pods, and which nodes lack one.
 func (c *Cluster) Exporters(ctx context.Context) (e Exporters, err error) {
-	pods, err := c.pods(ctx)
+	pods, err := c.pods(ctx, c.cfg.Namespace, url.Values{"labelSelector": {c.cfg.Selector}})
 	if is(err, http.StatusForbidden) {
 		return e, fmt.Errorf("%w; grant it: %s", err, client.Grant(c.cfg.Namespace))
 	}
@@ -168,10 +168,13 @@ func hasLease(annotations map[string]string) bool {
 	return false
 }
 
-// pods lists the exporters' pods, in pages.
-func (c *Cluster) pods(ctx context.Context) ([]corev1.Pod, error) {
-	path := "namespaces/" + url.PathEscape(c.cfg.Namespace) + "/pods"
-	query := url.Values{"labelSelector": {c.cfg.Selector}, "limit": {strconv.Itoa(pageSize)}}
+// pods lists pods, in pages.
+func (c *Cluster) pods(ctx context.Context, namespace string, query url.Values) ([]corev1.Pod, error) {
+	path := "pods"
+	if namespace != "" {
+		path = "namespaces/" + url.PathEscape(namespace) + "/pods"
+	}
+	query.Set("limit", strconv.Itoa(pageSize))
 	var all []corev1.Pod
 	for {
 		var page corev1.PodList
