@@ -3,6 +3,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -32,6 +34,8 @@ type apiServer struct {
 	forbid  []string // resources that this user may not get
 	flannel string   // "ok", "crash" or "none": how flannel's pods are
 	secret  string   // is in everything that nobody needs
+	// versions are those of the exporters, where they are another than this program's.
+	versions map[string]string
 }
 
 func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -197,6 +201,9 @@ func (a *apiServer) proxy(w http.ResponseWriter, r *http.Request, pod, path stri
 	if states := r.URL.Query()["state"]; file == "leases.json" && len(states) > 0 {
 		body = only(body, states)
 	}
+	if version, ok := a.versions[node]; !ok || version != "" {
+		body = bytes.Replace(body, []byte(`"kind": "NodeStatus",`), fmt.Appendf(nil, `"kind": "NodeStatus", "version": %q,`, cmp.Or(version, "v1.4.0")), 1)
+	}
 	w.Header().Set("Date", now.Format(http.TimeFormat))
 	w.Header().Set("Content-Type", contentType)
 	_, _ = w.Write(body) // the program may have gone
@@ -226,7 +233,7 @@ func only(body []byte, states []string) []byte {
 func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
 	flags := flag.NewFlagSet("cluster", flag.ContinueOnError)
 	flags.SetOutput(ts.Stderr())
-	a := &apiServer{secret: "hunter2"}
+	a := &apiServer{secret: "hunter2", versions: map[string]string{}}
 	list := func(into *[]string) func(string) error {
 		return func(s string) error { *into = strings.Split(s, ","); return nil }
 	}
@@ -235,9 +242,14 @@ func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
 	flags.Func("without", "", list(&a.without))
 	flags.Func("forbid", "", list(&a.forbid))
 	flags.StringVar(&a.flannel, "flannel", "ok", "")
+	flags.Func("version", "", func(s string) error {
+		node, version, _ := strings.Cut(s, "=")
+		a.versions[node] = version
+		return nil
+	})
 	ts.Check(flags.Parse(args))
 	if neg || flags.NArg() != 1 {
-		ts.Fatalf("usage: cluster [-hang NODES] [-lost NODES] [-without NODES] [-forbid RESOURCES] [-flannel STATE] healthy|broken")
+		ts.Fatalf("usage: cluster [-version NODE=VERSION]... [-hang NODES] [-lost NODES] [-without NODES] [-forbid RESOURCES] [-flannel STATE] healthy|broken")
 	}
 	a.dir = ts.MkAbs(filepath.Join("cluster", flags.Arg(0)))
 	entries, err := os.ReadDir(a.dir)

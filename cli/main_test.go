@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/version"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -20,6 +21,7 @@ var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"routewatch": func() {
+			version.Version = "v1.4.0"
 			os.Exit(run(os.Args, system{
 				stdout: os.Stdout, stderr: os.Stderr,
 				now:  func() time.Time { return now },
