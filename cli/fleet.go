@@ -42,6 +42,7 @@ type fleet struct {
 	name    string             // of the cluster; "" if the exporters were named
 	cluster *cluster.Cluster   // nil if the exporters were named
 	found   time.Time          // when they were found in the cluster
+	others  []member           // all of the cluster, where one of them is asked
 }
 
 // newFleet finds out whom to ask: the exporters that were named; else, where
@@ -135,10 +136,7 @@ func namedFleet(addresses []string, options client.Options, typed bool) (*fleet,
 }
 
 func clusterFleet(c *cli.Context, timeout time.Duration) (*fleet, error) {
-	k, err := cluster.Connect(cluster.Config{
-		Kubeconfig: c.String("kubeconfig"), Context: c.String("context"),
-		Namespace: c.String("namespace"), Selector: c.String("selector"), Timeout: timeout,
-	})
+	k, err := connect(c, timeout)
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +157,14 @@ func clusterFleet(c *cli.Context, timeout time.Duration) (*fleet, error) {
 		return f.only(node)
 	}
 	return f, nil
+}
+
+// connect finds the way to a cluster.
+func connect(c *cli.Context, timeout time.Duration) (*cluster.Cluster, error) {
+	return cluster.Connect(cluster.Config{
+		Kubeconfig: c.String("kubeconfig"), Context: c.String("context"),
+		Namespace: c.String("namespace"), Selector: c.String("selector"), Timeout: timeout,
+	})
 }
 
 // ofCluster finds the exporters of a cluster.
@@ -190,7 +196,19 @@ func (f *fleet) only(node string) (*fleet, error) {
 			names), f.flags)
 	}
 	alone.members, alone.absent, alone.problem = f.members[i:i+1], nil, ""
+	alone.others = f.members
 	return &alone, nil
+}
+
+// of is the member on a node, also where it is not one of those that are asked;
+// without a client if there is none.
+func (f *fleet) of(node string) member {
+	for _, m := range slices.Concat(f.members, f.others) {
+		if m.node == node {
+			return m
+		}
+	}
+	return member{}
 }
 
 // nodes are the names of the members' nodes, as far as they are known.

@@ -42,14 +42,18 @@ func (s fleetStatus) outcome(sys system) wire.Outcome {
 	}
 	worst := wire.Well
 	for _, n := range s.answers {
-		switch o := n.value.Document.Outcome(nowOf(n.value, sys)); {
-		case o == wire.Broken:
-			worst = wire.Broken
-		case worst == wire.Well:
-			worst = o
-		}
+		worst = worse(worst, n.value.Document.Outcome(nowOf(n.value, sys)))
 	}
 	return worst
+}
+
+// worse is the one that counts of two: what is known to be broken is, whatever
+// is not known.
+func worse(a, b wire.Outcome) wire.Outcome {
+	if a == wire.Broken || b == wire.Well {
+		return a
+	}
+	return b
 }
 
 // lookAtAll asks all members once.
