@@ -82,9 +82,7 @@ func fileName(name string) string {
 		}
 		return '_'
 	}, name)
-	if len(safe) > 100 {
-		safe = safe[:100]
-	}
+	safe = safe[:min(len(safe), 200)] // a file system takes 255
 	if safe == "" || safe[0] == '.' {
 		safe = "_" + safe
 	}

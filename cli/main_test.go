@@ -57,7 +57,7 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(filepath.Join(env.WorkDir, "flap.recording"), recording, 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": cmdCode, "serve": cmdServe, "cluster": cmdCluster, "polls": cmdPolls, "screen": cmdScreen,
+			"code": cmdCode, "serve": cmdServe, "cluster": cmdCluster, "polls": cmdPolls, "screen": cmdScreen, "unpack": cmdUnpack,
 		},
 	})
 }

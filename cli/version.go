@@ -54,10 +54,6 @@ func versionCommand(sys system) *cli.Command {
 // versions prints our own version in any case: who asks for it may do so since
 // the exporters do not answer.
 func (p *printer) versions(c *cli.Context) error {
-	doc := wire.Versions{
-		APIVersion: wire.APIVersion, Kind: wire.KindVersions, Time: p.sys.now().UTC(), Client: build(),
-		Items: []wire.ExporterVersion{}, Unreachable: []wire.Unreachable{},
-	}
 	var asked gathered[*client.Status]
 	var err error
 	alone := c.Bool("client")
@@ -73,10 +69,7 @@ func (p *printer) versions(c *cli.Context) error {
 	if usage := (usageError{}); errors.As(err, &usage) {
 		return err
 	}
-	for _, a := range asked.answers {
-		doc.Items = append(doc.Items, wire.ExporterVersion{Node: a.node, Exporter: a.client.Where(), Version: a.value.Document.Version})
-	}
-	doc.Unreachable, doc.Problem = append(doc.Unreachable, asked.unreachable...), asked.problem
+	doc := versionsOf(&asked, p.sys)
 	if err != nil {
 		doc.Problem = err.Error()
 	}
@@ -87,6 +80,17 @@ func (p *printer) versions(c *cli.Context) error {
 		return err
 	}
 	return asked.complain(p)
+}
+
+func versionsOf(asked *gathered[*client.Status], sys system) wire.Versions {
+	doc := wire.Versions{
+		APIVersion: wire.APIVersion, Kind: wire.KindVersions, Time: sys.now().UTC(), Client: build(),
+		Items: []wire.ExporterVersion{}, Unreachable: append([]wire.Unreachable{}, asked.unreachable...), Problem: asked.problem,
+	}
+	for _, a := range asked.answers {
+		doc.Items = append(doc.Items, wire.ExporterVersion{Node: a.node, Exporter: a.client.Where(), Version: a.value.Document.Version})
+	}
+	return doc
 }
 
 func (p *printer) printVersions(doc *wire.Versions) error {

@@ -52,13 +52,15 @@ func (c *Cluster) Pod(ctx context.Context, name string) (p Pod, err error) {
 
 // FlannelPod is a pod of flannel's on one node.
 type FlannelPod struct {
-	Node                       string
-	Namespace, Name, Container string
-	Phase                      string // or why it waits, as kubectl's STATUS
-	Ready                      bool
-	Restarts                   int
-	Started                    time.Time // of its container; zero if it does not run
-	LastEnd                    string    // why its container ended last; "" if it never did
+	Node      string    `json:"node"`
+	Namespace string    `json:"namespace"`
+	Name      string    `json:"name"`
+	Container string    `json:"container"`
+	Phase     string    `json:"phase"` // or why it waits, as kubectl's STATUS
+	Ready     bool      `json:"ready"`
+	Restarts  int       `json:"restarts"`
+	Started   time.Time `json:"started,omitzero"`  // of its container; zero if it does not run
+	LastEnd   string    `json:"lastEnd,omitempty"` // why its container ended last; "" if it never did
 }
 
 // flannels are the labels of flannel's pods: of its own manifest, of its chart
