@@ -97,7 +97,8 @@ func newApp(sys system) *cli.App {
 			&cli.BoolFlag{Name: "version", Usage: "print the version", DisableDefaultText: true},
 		},
 		Commands: []*cli.Command{
-			statusCommand(sys), diagnoseCommand(sys), explainCommand(sys), matrixCommand(sys), diffCommand(sys), leasesCommand(sys), eventsCommand(sys), runbookCommand(sys),
+			statusCommand(sys), diagnoseCommand(sys), explainCommand(sys), matrixCommand(sys), diffCommand(sys),
+			leasesCommand(sys), eventsCommand(sys), runbookCommand(sys),
 			replayCommand(sys), waitCommand(sys), checkCommand(sys), versionCommand(sys), helpCommand(sys),
 		},
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -32,6 +33,7 @@ type apiServer struct {
 	forbid  []string // resources that this user may not get
 	flannel string   // "ok", "crash" or "none": how flannel's pods are
 	secret  string   // is in everything that nobody needs
+	status  []byte   // not nil: what each exporter answers, with NODE for its name
 }
 
 func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -174,6 +176,12 @@ func (a *apiServer) proxy(w http.ResponseWriter, r *http.Request, pod, path stri
 		return
 	case slices.Contains(a.hang, node):
 		<-r.Context().Done()
+		return
+	}
+	if a.status != nil {
+		w.Header().Set("Date", now.Format(http.TimeFormat))
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(bytes.Replace(a.status, []byte("NODE"), []byte(node), 1)) // the program may have gone
 		return
 	}
 	file := filepath.Base(path) + ".json"
