@@ -109,7 +109,7 @@ func (d *diagnosis) run(c *cli.Context, node string) error {
 	document := render.Diagnosis{
 		APIVersion: wire.APIVersion, Kind: wire.KindDiagnosis, Time: d.sys.now().UTC(), Node: e.Node, Steps: steps, Advice: e.Advice(),
 	}
-	text := ""
+	var text string
 	if d.format.isText() {
 		o := d.options(e.Now)
 		o.Command = d.command("diagnose " + e.Node)

@@ -39,15 +39,6 @@ func newPagePrinter(c *cli.Context, sys system) (p printer, err error) {
 	return p, err
 }
 
-// newNodePrinter is newPrinter for a command that asks one node.
-func newNodePrinter(c *cli.Context, sys system) (printer, error) {
-	p, err := newPrinter(c, sys)
-	if err != nil {
-		return p, err
-	}
-	return p, p.fleet.single()
-}
-
 // options to render for a person. at is the exporter's clock, by which ages are
 // reckoned, since the two may differ; zero where it did not tell it.
 func (p *printer) options(at time.Time) render.Options {

@@ -96,7 +96,7 @@ func (f *follower) read(ctx context.Context, c *client.Client) (*news, error) {
 		if len(a.Document.Items) > 0 || a.Document.Gap || !t.asked {
 			n.sent = append(n.sent, a.JSON)
 		}
-		items := append(n.list.Items, a.Document.Items...)
+		items := slices.Concat(n.list.Items, a.Document.Items)
 		gap := n.list.Gap || a.Document.Gap
 		n.list, n.list.Items, n.list.Gap, n.at = a.Document, items, gap, a.ServerTime
 		t.last, t.asked = a.Document.Last, true

@@ -64,7 +64,8 @@ func (p *printer) whose(c *cli.Context, typed string) (pod cluster.Pod, err erro
 	}
 	k := p.fleet.cluster
 	if k == nil && !cluster.Known() {
-		return pod, usagef("%q is no IP address, and for the name of a pod no kubeconfig is known: pass --kubeconfig FILE, or the pod's address", typed)
+		return pod, usagef("%q is no IP address, and for the name of a pod no kubeconfig is known: "+
+			"pass --kubeconfig FILE, or the pod's address", typed)
 	}
 	if k == nil {
 		timeout, err := timeoutOf(c)
@@ -140,12 +141,14 @@ func (p *printer) ask(ctx context.Context, address string) (x explained, err err
 		return x, nil
 	}
 	x.back.node = owner.node
-	l, err := allLeases(ctx, owner.client, nil, false)
-	if err != nil {
+	switch l, err := allLeases(ctx, owner.client, nil, false); {
+	case ctx.Err() != nil:
+		return x, err
+	case err != nil:
 		x.back.problem = err.Error()
-		return x, nil
+	default:
+		x.back.node, x.back.leases = cmp.Or(l.list.Node, owner.node), l.list.Items
 	}
-	x.back.node, x.back.leases = cmp.Or(l.list.Node, owner.node), l.list.Items
 	return x, nil
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -218,16 +217,6 @@ func (f *fleet) nodes() []string {
 		names = append(names, m.node)
 	}
 	return names
-}
-
-// single refuses a fleet of several: not every command asks all nodes.
-func (f *fleet) single() error {
-	if f.one {
-		return nil
-	}
-	names := strings.Join(slices.Compact(f.nodes()), ", ")
-	return usagef("this asks one node: add --node NAME with one of %s, or give one --exporter", cmp.Or(names,
-		"its nodes, of which none has an exporter"))
 }
 
 // first is the only member of a fleet of one.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -115,7 +116,7 @@ func allLeases(ctx context.Context, c *client.Client, states []string, keep bool
 		if err != nil {
 			return nil, err
 		}
-		items := append(l.list.Items, page.Document.Items...)
+		items := slices.Concat(l.list.Items, page.Document.Items)
 		l.list, l.list.Items, l.at = page.Document, items, page.ServerTime
 		if keep {
 			sent := struct{ Items []json.RawMessage }{}

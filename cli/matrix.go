@@ -42,7 +42,7 @@ func (p *printer) matrix(ctx context.Context) error {
 		return err
 	}
 	s := statusesOf(&g)
-	text := ""
+	var text string
 	if p.format.isText() {
 		o := p.options(time.Time{})
 		o.Command = p.command("matrix")

@@ -67,10 +67,10 @@ func Steps(e Evidence) []Step {
 func Outcome(steps []Step) wire.Outcome {
 	outcome := wire.Well
 	for _, s := range steps {
-		switch {
-		case s.Result == Bad:
+		switch s.Result {
+		case Bad:
 			return wire.Broken
-		case s.Result == Unknown:
+		case Unknown:
 			outcome = wire.CannotTell
 		}
 	}

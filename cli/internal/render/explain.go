@@ -167,8 +167,10 @@ func Explanations(v ExplainedView, o Options) string {
 
 // broken reports whether the way from the node is bad.
 func (n ExplainedNode) broken() bool {
-	l := n.Explanation.Lease
-	return l != nil && l.State.Bad() || slices.ContainsFunc(n.Explanation.NodeProblems, func(np wire.NodeProblem) bool { return !np.Problem.Info() })
+	if l := n.Explanation.Lease; l != nil && l.State.Bad() {
+		return true
+	}
+	return slices.ContainsFunc(n.Explanation.NodeProblems, func(np wire.NodeProblem) bool { return !np.Problem.Info() })
 }
 
 // badness orders nodes: 3 if the way is bad, 2 if only the way back is, 1 if

@@ -115,7 +115,21 @@ func (p *page) head() {
 	p.entry("BACKEND", p.backend(), nil)
 	p.sources()
 	p.incidents()
+	p.history()
 	p.info()
+}
+
+// history is said where something is wrong with it, and in full where all is.
+func (p *page) history() {
+	h := p.s.History
+	switch {
+	case h == nil:
+	case h.Problem != "":
+		p.entry("HISTORY", fmt.Sprintf("%s: %s (%s lost, %s to write)", h.Path, h.Problem, plural(int(h.Lost), "record"),
+			plural(int(h.WriteErrors), "failure")), p.o.Style.Unsure)
+	case p.o.Wide:
+		p.entry("HISTORY", fmt.Sprintf("%s, %s of at most %s bytes", h.Path, number(int(h.Bytes)), number(int(h.MaxSize))), nil)
+	}
 }
 
 // verdict is the one line that says how the node is.

@@ -1,0 +1,117 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"routewatch/shared/wire"
+)
+
+// The cluster of TestStatus_Thousand.
+const (
+	manyNodes   = 1000
+	hangEvery   = 20 // that is 50 nodes
+	manyTimeout = 2 * time.Second
+)
+
+// TestStatus_Thousand: of 1,000 exporters, each with 100 problems, 50 hang. The
+// answer comes all the same, says who did not answer, and costs no more time
+// than a timeout, and memory in proportion to what was answered.
+func TestStatus_Thousand(t *testing.T) {
+	document, err := os.ReadFile("testdata/documents/many.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	document = bytes.Replace(document, []byte(`"node": "node-1"`), []byte(`"node": "NODE"`), 1)
+	if !bytes.Contains(document, []byte("NODE")) {
+		t.Fatal("the document names no node")
+	}
+	dir := t.TempDir()
+	var nodes, hanging []string
+	for i := range manyNodes {
+		node := fmt.Sprintf("node-%04d", i)
+		nodes = append(nodes, node)
+		if i%hangEvery == 0 {
+			hanging = append(hanging, node)
+		}
+	}
+	cluster := func(nodes, hanging []string) (kubeconfigFile string) {
+		a := &apiServer{nodes: nodes, hang: hanging, status: document}
+		server := httptest.NewServer(http.HandlerFunc(a.ServeHTTP))
+		t.Cleanup(func() {
+			server.CloseClientConnections()
+			server.Close()
+		})
+		file := filepath.Join(dir, fmt.Sprintf("kubeconfig-%d-%d", len(nodes), len(hanging)))
+		if err := os.WriteFile(file, kubeconfig(server.URL), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	well := runMeasured(t, 1, "--kubeconfig", cluster(nodes, nil))
+	hang := cluster(nodes, hanging)
+	table := runMeasured(t, 2, "--kubeconfig", hang)
+	answers := int64(manyNodes * len(document))
+	t.Logf("1,000 answers of together %d MB: %v, %d MB of memory; 50 of them hang: %v, %d MB",
+		answers>>20, well.took, well.rss>>20, table.took, table.rss>>20)
+	if !strings.Contains(table.out, "950 with problems, 50 without an answer") {
+		t.Errorf("the head does not say who did not answer:\n%s", table.out[:min(len(table.out), 2000)])
+	}
+	if limit := well.took + 2*manyTimeout; table.took > limit {
+		t.Errorf("with 50 hanging it took %v, want at most %v: %v without them and two timeouts", table.took, limit, well.took)
+	}
+	for _, m := range []measured{well, table} {
+		if limit := 3 * answers; m.rss > limit {
+			t.Errorf("%d MB of memory, want at most three times the %d MB of the answers", m.rss>>20, answers>>20)
+		}
+	}
+
+	var doc wire.ClusterStatus
+	if err := json.Unmarshal([]byte(runMeasured(t, 2, "--kubeconfig", hang, "-o", "json").out), &doc); err != nil {
+		t.Fatal(err)
+	}
+	var mute []string
+	for _, u := range doc.Unreachable {
+		mute = append(mute, u.Node)
+	}
+	if !slices.Equal(mute, hanging) || len(doc.Items) != manyNodes-len(hanging) {
+		t.Errorf("%d items, and without an answer %v; want %d, and %v", len(doc.Items), mute, manyNodes-len(hanging), hanging)
+	}
+}
+
+type measured struct {
+	out  string
+	took time.Duration
+	rss  int64 // bytes at most
+}
+
+func runMeasured(t *testing.T, code int, args ...string) measured {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "routewatch", append([]string{"status", "--timeout", manyTimeout.String()}, args...)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	start := time.Now()
+	out, err := cmd.Output()
+	took := time.Since(start)
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if got := cmd.ProcessState.ExitCode(); got != code {
+		t.Fatalf("%v: exit code %d, want %d; %s", args, got, code, stderr.String())
+	}
+	return measured{string(out), took, cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10}
+}
