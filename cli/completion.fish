@@ -4,7 +4,10 @@ function __routewatch_complete
     set -l typed (commandline -ct)
     set -l lines ($words[1] __complete $words[2..-1] "$typed" 2>/dev/null)
     if test "$lines[-1]" = :0
-        __fish_complete_path (string replace -r -- '^--[^=]*=' '' "$typed")
+        set -l flag (string match -r -- '^--[^=]*=' "$typed")
+        for path in (__fish_complete_path (string replace -- "$flag" '' "$typed"))
+            echo "$flag$path"
+        end
         return
     end
     string match -v -- ':*' $lines

@@ -19,16 +19,15 @@ var update = flag.Bool("update", false, "write what the program prints into the 
 var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"routewatch": func() {
-			version.Version = "v1.4.0"
-			os.Exit(run(os.Args, system{
-				stdout: os.Stdout, stderr: os.Stderr,
-				now:  func() time.Time { return now },
-				poll: 10 * time.Millisecond,
-			}))
-		},
-	})
+	program := func() {
+		version.Version = "v1.4.0"
+		os.Exit(run(os.Args, system{
+			stdout: os.Stdout, stderr: os.Stderr,
+			now:  func() time.Time { return now },
+			poll: 10 * time.Millisecond,
+		}))
+	}
+	testscript.Main(m, map[string]func(){"routewatch": program, completerName: program})
 }
 
 // TestScripts runs the program as a person does. Scripts find the documents of

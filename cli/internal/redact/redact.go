@@ -15,8 +15,8 @@ const Mark = "[redacted]"
 
 // secretive are the words that make the name of a flag, a field or a variable
 // that of a secret. A WireGuard public key is none.
-const secretive = `(?:pass(?:word|wd|phrase|code)|pwd|secret|token|credentials?|api[-_ ]?key|(?:private|preshared|access|signing|encryption)[-_ ]?key|` +
-	`key[-_]?data|\bpsk|\bauth)`
+const secretive = `(?:pass(?:word|wd|phrase|code)|pwd|secret|token|credentials?|` +
+	`(?:api|private|preshared|access|signing|encryption)[-_ ]?key|key[-_]?data|\bpsk|\bauth)`
 
 const (
 	// name is that of a secret, with what may be in front of and behind the word.
