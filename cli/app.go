@@ -56,7 +56,12 @@ func run(args []string, sys system) int {
 	context.AfterFunc(ctx, stop)
 
 	app := newApp(sys)
-	err := app.RunContext(ctx, arrange(app, args))
+	var err error
+	if words, asked := toComplete(args); asked {
+		err = complete(app, words, sys)
+	} else {
+		err = app.RunContext(ctx, arrange(app, args))
+	}
 	var (
 		code  exitCode
 		usage usageError
@@ -99,7 +104,7 @@ func newApp(sys system) *cli.App {
 		Commands: []*cli.Command{
 			statusCommand(sys), diagnoseCommand(sys), explainCommand(sys), matrixCommand(sys), diffCommand(sys),
 			leasesCommand(sys), eventsCommand(sys), runbookCommand(sys),
-			replayCommand(sys), waitCommand(sys), checkCommand(sys), versionCommand(sys), helpCommand(sys),
+			replayCommand(sys), waitCommand(sys), checkCommand(sys), bundleCommand(sys), completionCommand(sys), versionCommand(sys), helpCommand(sys),
 		},
 	}
 	app.Action = func(c *cli.Context) error { return withoutCommand(c, sys) }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -32,8 +33,11 @@ type apiServer struct {
 	without []string // nodes without an exporter
 	forbid  []string // resources that this user may not get
 	flannel string   // "ok", "crash" or "none": how flannel's pods are
+	log     string   // of each of them
 	secret  string   // is in everything that nobody needs
-	status  []byte   // not nil: what each exporter answers, with NODE for its name
+	// versions are those of the exporters, where they are another than this program's.
+	versions map[string]string
+	status   []byte // not nil: what each exporter answers, with NODE for its name
 }
 
 func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -61,13 +65,13 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case resource == "nodes":
-		reply(w, a.nodeList())
+		reply(w, a.nodeList(r.URL.Query().Get("fieldSelector")))
 	case resource == "pods" && len(parts) == 1:
 		reply(w, a.podList(namespace, r.URL.Query().Get("labelSelector"), r.URL.Query().Get("fieldSelector")))
 	case resource == "pods":
 		a.pod(w, namespace, parts[1])
 	case resource == "pods/log":
-		_, _ = fmt.Fprint(w, flannelLog) // the program may have gone
+		_, _ = fmt.Fprint(w, a.log) // the program may have gone
 	case resource == "pods/proxy":
 		a.proxy(w, r, parts[1], strings.Join(parts[3:], "/"))
 	default:
@@ -94,12 +98,21 @@ func reply(w http.ResponseWriter, object any) {
 	_ = json.NewEncoder(w).Encode(object) // the program may have gone
 }
 
-func (a *apiServer) nodeList() metav1.PartialObjectMetadataList {
-	var list metav1.PartialObjectMetadataList
-	for _, n := range append(slices.Clone(a.nodes), "gateway") {
-		object := metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: n}}
-		if n != "gateway" { // no node of flannel's
-			object.Annotations = map[string]string{"flannel.alpha.coreos.com/backend-type": "vxlan", "example.com/secret": a.secret}
+// nodeList has the Nodes, or one, whole as they are; gateway is none of flannel's.
+func (a *apiServer) nodeList(fields string) corev1.NodeList {
+	var list corev1.NodeList
+	for i, n := range append(slices.Clone(a.nodes), "gateway") {
+		if some, ok := strings.CutPrefix(fields, "metadata.name="); ok && some != n {
+			continue
+		}
+		object := corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: n, Annotations: map[string]string{"example.com/secret": a.secret}},
+			Spec:       corev1.NodeSpec{ProviderID: a.secret},
+		}
+		if n != "gateway" {
+			object.Annotations["flannel.alpha.coreos.com/backend-type"] = "vxlan"
+			object.Annotations["flannel.alpha.coreos.com/public-ip"] = fmt.Sprintf("192.168.1.%d", 57+i)
+			object.Spec.PodCIDRs = []string{fmt.Sprintf("10.244.%d.0/24", i+1)}
 		}
 		list.Items = append(list.Items, object)
 	}
@@ -205,6 +218,9 @@ func (a *apiServer) proxy(w http.ResponseWriter, r *http.Request, pod, path stri
 	if states := r.URL.Query()["state"]; file == "leases.json" && len(states) > 0 {
 		body = only(body, states)
 	}
+	if version, ok := a.versions[node]; !ok || version != "" {
+		body = bytes.Replace(body, []byte(`"kind": "NodeStatus",`), fmt.Appendf(nil, `"kind": "NodeStatus", "version": %q,`, cmp.Or(version, "v1.4.0")), 1)
+	}
 	w.Header().Set("Date", now.Format(http.TimeFormat))
 	w.Header().Set("Content-Type", contentType)
 	_, _ = w.Write(body) // the program may have gone
@@ -234,7 +250,7 @@ func only(body []byte, states []string) []byte {
 func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
 	flags := flag.NewFlagSet("cluster", flag.ContinueOnError)
 	flags.SetOutput(ts.Stderr())
-	a := &apiServer{secret: "hunter2"}
+	a := &apiServer{log: flannelLog, secret: "hunter2", versions: map[string]string{}}
 	list := func(into *[]string) func(string) error {
 		return func(s string) error { *into = strings.Split(s, ","); return nil }
 	}
@@ -243,9 +259,18 @@ func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
 	flags.Func("without", "", list(&a.without))
 	flags.Func("forbid", "", list(&a.forbid))
 	flags.StringVar(&a.flannel, "flannel", "ok", "")
+	flags.Func("log", "", func(file string) error {
+		a.log = ts.ReadFile(file)
+		return nil
+	})
+	flags.Func("version", "", func(s string) error {
+		node, version, _ := strings.Cut(s, "=")
+		a.versions[node] = version
+		return nil
+	})
 	ts.Check(flags.Parse(args))
 	if neg || flags.NArg() != 1 {
-		ts.Fatalf("usage: cluster [-hang NODES] [-lost NODES] [-without NODES] [-forbid RESOURCES] [-flannel STATE] healthy|broken")
+		ts.Fatalf("usage: cluster [-version NODE=VERSION]... [-hang NODES] [-lost NODES] [-without NODES] [-forbid RESOURCES] [-flannel STATE] [-log FILE] healthy|broken")
 	}
 	a.dir = ts.MkAbs(filepath.Join("cluster", flags.Arg(0)))
 	entries, err := os.ReadDir(a.dir)

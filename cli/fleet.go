@@ -94,7 +94,7 @@ func asksCluster(c *cli.Context) string {
 }
 
 // given reports whether a flag was typed: one that comes from a variable is
-// only a default.
+// only a default, and an empty value is none.
 func given(c *cli.Context, name string) bool {
 	if !c.IsSet(name) {
 		return false
@@ -103,8 +103,7 @@ func given(c *cli.Context, name string) bool {
 	if list := c.StringSlice(name); list != nil {
 		value = strings.Join(list, " ")
 	}
-	variable := os.Getenv("ROUTEWATCH_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
-	return variable == "" || variable != value
+	return value != os.Getenv("ROUTEWATCH_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
 }
 
 // listens reports whether something listens where this machine's exporter

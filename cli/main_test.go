@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/version"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -18,15 +19,15 @@ var update = flag.Bool("update", false, "write what the program prints into the 
 var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"routewatch": func() {
-			os.Exit(run(os.Args, system{
-				stdout: os.Stdout, stderr: os.Stderr,
-				now:  func() time.Time { return now },
-				poll: 10 * time.Millisecond,
-			}))
-		},
-	})
+	program := func() {
+		version.Version = "v1.4.0"
+		os.Exit(run(os.Args, system{
+			stdout: os.Stdout, stderr: os.Stderr,
+			now:  func() time.Time { return now },
+			poll: 10 * time.Millisecond,
+		}))
+	}
+	testscript.Main(m, map[string]func(){"routewatch": program, completerName: program})
 }
 
 // TestScripts runs the program as a person does. Scripts find the documents of
@@ -55,7 +56,7 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(filepath.Join(env.WorkDir, "flap.recording"), recording, 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": cmdCode, "serve": cmdServe, "cluster": cmdCluster, "polls": cmdPolls, "screen": cmdScreen,
+			"code": cmdCode, "serve": cmdServe, "cluster": cmdCluster, "polls": cmdPolls, "screen": cmdScreen, "unpack": cmdUnpack,
 		},
 	})
 }

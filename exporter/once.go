@@ -7,6 +7,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/prometheus/common/version"
+
 	"routewatch/exporter/internal/kernel"
 	"routewatch/shared/expect"
 	"routewatch/shared/judge"
@@ -31,6 +33,7 @@ func once(ctx context.Context, cfg config, stdout, stderr io.Writer) (wire.Outco
 	}
 	snapshot, _ := judge.Next(cfg.judge, nil, judge.Input{Set: &set, State: state, Now: time.Now().UTC()})
 	status := snapshot.Status()
+	status.Version = version.Version
 
 	e := json.NewEncoder(stdout)
 	e.SetEscapeHTML(false)

@@ -44,6 +44,7 @@ func watch(ctx context.Context, cfg config) error {
 	latest := func() *wire.Snapshot { s, _ := eng.Latest(); return s }
 	handler := api.Handler(api.Config{
 		Latest:      latest,
+		Version:     version.Version,
 		Idle:        eng.Idle,
 		Metrics:     metricsOf(cfg, mem, latest, detection),
 		MetricsPath: cfg.web.metricsPath,

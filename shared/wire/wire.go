@@ -95,8 +95,10 @@ type OwnLease struct {
 
 // NodeStatus is the document of /api/v1/status.
 type NodeStatus struct {
-	APIVersion    string        `json:"apiVersion"`
-	Kind          string        `json:"kind"`
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	// Version is the exporter's release; absent where nobody stamped one into it.
+	Version       string        `json:"version,omitempty"`
 	Node          string        `json:"node"`
 	Time          time.Time     `json:"time"`
 	Complete      bool          `json:"complete"`

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -51,23 +52,32 @@ func (c *Cluster) Pod(ctx context.Context, name string) (p Pod, err error) {
 
 // FlannelPod is a pod of flannel's on one node.
 type FlannelPod struct {
-	Namespace, Name, Container string
-	Phase                      string // or why it waits, as kubectl's STATUS
-	Ready                      bool
-	Restarts                   int
-	Started                    time.Time // of its container; zero if it does not run
-	LastEnd                    string    // why its container ended last; "" if it never did
+	Node      string    `json:"node"`
+	Namespace string    `json:"namespace"`
+	Name      string    `json:"name"`
+	Container string    `json:"container"`
+	Phase     string    `json:"phase"` // or why it waits, as kubectl's STATUS
+	Ready     bool      `json:"ready"`
+	Restarts  int       `json:"restarts"`
+	Started   time.Time `json:"started,omitzero"`  // of its container; zero if it does not run
+	LastEnd   string    `json:"lastEnd,omitempty"` // why its container ended last; "" if it never did
 }
 
 // flannels are the labels of flannel's pods: of its own manifest, of its chart
 // and of canal.
 const flannels = "k8s-app in (flannel,canal)"
 
-// FlannelPods are flannel's pods on a node; none where flannel is embedded, as in k3s.
+// FlannelPods are flannel's pods on a node, or where that is "" on all; none where
+// flannel is embedded, as in k3s.
 func (c *Cluster) FlannelPods(ctx context.Context, node string) ([]FlannelPod, error) {
 	var found []FlannelPod
+	query := url.Values{}
+	if node != "" {
+		query.Set("fieldSelector", "spec.nodeName="+node)
+	}
 	for _, selector := range []string{"app=flannel", flannels} {
-		pods, err := c.pods(ctx, "", url.Values{"labelSelector": {selector}, "fieldSelector": {"spec.nodeName=" + node}})
+		query.Set("labelSelector", selector)
+		pods, err := c.pods(ctx, "", maps.Clone(query))
 		if err != nil {
 			return nil, err
 		}
@@ -90,7 +100,7 @@ func contains(pods []FlannelPod, p FlannelPod) bool {
 }
 
 func flannelPod(p *corev1.Pod) FlannelPod {
-	f := FlannelPod{Namespace: p.Namespace, Name: p.Name, Phase: string(p.Status.Phase), Container: "kube-flannel"}
+	f := FlannelPod{Node: p.Spec.NodeName, Namespace: p.Namespace, Name: p.Name, Phase: string(p.Status.Phase), Container: "kube-flannel"}
 	for _, s := range p.Status.ContainerStatuses {
 		if !strings.Contains(s.Name, "flannel") {
 			continue

@@ -18,9 +18,11 @@ import (
 // exporter says that it is not healthy.
 const MaxIdle = 15 * time.Second
 
-// Config is what the handler serves. All fields are required.
+// Config is what the handler serves. All fields but Version are required.
 type Config struct {
 	Latest func() *wire.Snapshot
+	// Version is the exporter's own, "" if none was stamped into it.
+	Version string
 	// Idle says how long ago the engine's loop turned last.
 	Idle        func() time.Duration
 	Metrics     http.Handler
@@ -97,7 +99,7 @@ func (h handler) status(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	status := h.Latest().Status()
-	status.History = h.History()
+	status.Version, status.History = h.Version, h.History()
 	reply(w, http.StatusOK, "application/json", status)
 }
 

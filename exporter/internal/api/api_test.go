@@ -40,6 +40,7 @@ func newServer(s *wire.Snapshot) *server {
 	srv := &server{snapshot: s, events: eventlog.New(eventlog.Start{Base: 1, Whole: true}), stop: make(chan struct{})}
 	srv.Handler = api.Handler(api.Config{
 		Latest:      func() *wire.Snapshot { return srv.snapshot },
+		Version:     "v1.4.0",
 		Idle:        func() time.Duration { return srv.idle },
 		Metrics:     http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "a_metric 1") }),
 		MetricsPath: "/metrics",
@@ -81,8 +82,8 @@ func TestStatus(t *testing.T) {
 	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if w.Code != 200 || got.Kind != wire.KindNodeStatus || got.ProblemsTotal != 1 {
-		t.Errorf("got %d %+v, want 200 and a NodeStatus with one problem", w.Code, got)
+	if w.Code != 200 || got.Kind != wire.KindNodeStatus || got.ProblemsTotal != 1 || got.Version != "v1.4.0" {
+		t.Errorf("got %d %+v, want 200 and a NodeStatus of v1.4.0 with one problem", w.Code, got)
 	}
 }
 
