@@ -37,6 +37,9 @@ type Config struct {
 	// Controllers: the controller manager, the scheduler, and kwok, which plays
 	// the kubelet of every Node that has the annotation KwokNode.
 	Controllers bool
+	// Proxy is the URL of an HTTP proxy through which the API server reaches pods
+	// and kubelets; see package podnet.
+	Proxy string
 }
 
 // KwokNode is the annotation, with the value "fake", of a Node that kwok plays.
@@ -53,6 +56,7 @@ type Cluster struct {
 
 	etcdURL   string
 	dir       string
+	proxy     string // see Config
 	pki       *pki
 	launcher  *process.Launcher
 	etcd      *process.Process
@@ -94,7 +98,8 @@ func (c *Cluster) start(ctx context.Context, cfg Config) (err error) {
 	if c.etcd, err = c.run("etcd", etcdArgs(c.dir, c.etcdURL, ports[1])...); err != nil {
 		return err
 	}
-	// The API server waits for etcd by itself.
+	// The API server waits for etcd by itself. It never asks a proxy for what is on loopback.
+	c.proxy = cfg.Proxy
 	if c.apiserver, err = c.run("kube-apiserver", apiserverArgs(c.dir, c.etcdURL, ports[2])...); err != nil {
 		return err
 	}
@@ -122,6 +127,9 @@ func (c *Cluster) run(name string, args ...string) (*process.Process, error) {
 		return nil, err
 	}
 	p := &process.Process{Path: path, Args: args, Log: filepath.Join(c.dir, name+".log"), Home: c.dir}
+	if name == "kube-apiserver" && c.proxy != "" {
+		p.Env = []string{"HTTP_PROXY=" + c.proxy, "HTTPS_PROXY=" + c.proxy}
+	}
 	return p, c.launcher.Start(p)
 }
 

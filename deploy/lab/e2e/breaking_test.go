@@ -166,6 +166,9 @@ func (s *scenario) exporter(args []string) error {
 		return err
 	}
 	s.did(time.Now(), "exporter "+strings.Join(args, " "))
+	if len(args) == 2 && args[1] == "pause" {
+		return n.PauseExporter()
+	}
 	return n.RestartExporter(s.ctx)
 }
 

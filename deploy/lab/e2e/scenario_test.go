@@ -36,17 +36,19 @@ func TestCluster_Scenarios(t *testing.T) {
 			env.Defer(s.close)
 			return nil
 		},
-		Cmds: commands(map[string]func(*scenario, []string) error{
-			"lab": (*scenario).lab,
-			// what breaks
-			"on": (*scenario).on, "flanneld": (*scenario).flanneld, "node": (*scenario).node, "api": (*scenario).api, "etcd": (*scenario).etcd,
-			"cable": (*scenario).cable, "annotate": (*scenario).annotate, "exporter": (*scenario).exporter,
-			// what is demanded
-			"expect": (*scenario).expect, "problem": (*scenario).problem, "stale": (*scenario).stale, "incomplete": (*scenario).incomplete,
-			"healthy": (*scenario).healthy, "packet": (*scenario).packet, "mend": (*scenario).mend, "steady": (*scenario).steady,
-			"calm": (*scenario).calm, "show": (*scenario).show,
-		}),
+		Cmds: commands(scenarioCommands),
 	})
+}
+
+var scenarioCommands = map[string]func(*scenario, []string) error{
+	"lab": (*scenario).lab,
+	// what breaks
+	"on": (*scenario).on, "flanneld": (*scenario).flanneld, "node": (*scenario).node, "api": (*scenario).api, "etcd": (*scenario).etcd,
+	"cable": (*scenario).cable, "annotate": (*scenario).annotate, "exporter": (*scenario).exporter,
+	// what is demanded
+	"expect": (*scenario).expect, "problem": (*scenario).problem, "stale": (*scenario).stale, "incomplete": (*scenario).incomplete,
+	"healthy": (*scenario).healthy, "packet": (*scenario).packet, "mend": (*scenario).mend, "steady": (*scenario).steady,
+	"calm": (*scenario).calm, "show": (*scenario).show,
 }
 
 // sequential runs scripts one after the other: they share the control plane.

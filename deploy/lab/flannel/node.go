@@ -144,6 +144,12 @@ func (n *Node) StopFlannel() { n.flanneld.Stop() }
 // KillFlannel ends flanneld as the kernel does when memory is short.
 func (n *Node) KillFlannel() { n.flanneld.Kill() }
 
+// FlannelLogFile is where flanneld writes to, also after a restart.
+func (n *Node) FlannelLogFile() string { return n.flanneld.Log }
+
+// PauseExporter stops the exporter in its tracks: nobody answers.
+func (n *Node) PauseExporter() error { return n.exporter.Pause() }
+
 // FlannelLog is the last lines that flanneld wrote.
 func (n *Node) FlannelLog() string { return n.flanneld.Tail() }
 
