@@ -29,7 +29,8 @@ const (
 	pemBegin = `-----BEGIN [A-Z0-9 ]*PRIVATE KEY`
 	pemEnd   = `-----END [A-Z0-9 ]*PRIVATE KEY-----`
 	// word ends where a space or a quote is.
-	word = `[^\s"']+`
+	word   = `[^\s"']+`
+	either = quoted + `|` + word
 )
 
 // hints are parts of the names of secrets, of which each has one. A regular
@@ -49,10 +50,10 @@ var rules = []rule{
 	// Name and value: password=x, "token": "x", Password:x, PrivateKey = x, client-key-data: x.
 	{hints, regexp.MustCompile(`(?i)` + secretive + `[\w.\-]*[\])"'\\]*\s*[:=]+>?\s*`), behind(quoted + `|` + list + `|` + word)},
 	// A flag and its value as two words, or as two texts in quotes.
-	{hints, regexp.MustCompile(`(?i)--?` + name + `[\w.\-]*\\*["']?,?[ \t]+`), behind(quoted + `|` + word)},
+	{hints, regexp.MustCompile(`(?i)--?` + name + `[\w.\-]*\\*["']?,?[ \t]+`), behind(either)},
 	{hints, regexp.MustCompile(`(?i)--?` + name + `[\w.\-]*\\*["'],\\*`), behind(quoted)},
 	// A variable of a container.
-	{hints, regexp.MustCompile(`(?i)name\\*["']?\s*:\s*\\*["']?` + name + `[\w.\-]*[\s"',\\]*value\\*["']?\s*:\s*`), behind(quoted + `|` + word)},
+	{hints, regexp.MustCompile(`(?i)name\\*["']?\s*:\s*\\*["']?` + name + `[\w.\-]*[\s"',\\]*value\\*["']?\s*:\s*`), behind(either)},
 	// Headers.
 	{[]string{"authorization", "cookie"}, regexp.MustCompile(`(?i)(?:authorization|cookie)[\])"'\\]*\s*[:=]\s*`), behind(`[^\n]+`)},
 	{[]string{"bearer", "basic"}, regexp.MustCompile(`(?i)\b(?:bearer|basic)(?:\s+token)?[\s:="'\\]+`), behind(word)},
