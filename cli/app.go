@@ -104,7 +104,8 @@ func newApp(sys system) *cli.App {
 		Commands: []*cli.Command{
 			statusCommand(sys), diagnoseCommand(sys), explainCommand(sys), matrixCommand(sys), diffCommand(sys),
 			leasesCommand(sys), eventsCommand(sys), runbookCommand(sys),
-			replayCommand(sys), waitCommand(sys), checkCommand(sys), bundleCommand(sys), completionCommand(sys), versionCommand(sys), helpCommand(sys),
+			replayCommand(sys), waitCommand(sys), checkCommand(sys), bundleCommand(sys),
+			completionCommand(sys), versionCommand(sys), helpCommand(sys),
 		},
 	}
 	app.Action = func(c *cli.Context) error { return withoutCommand(c, sys) }

@@ -29,33 +29,42 @@ const (
 	pemBegin = `-----BEGIN [A-Z0-9 ]*PRIVATE KEY`
 	pemEnd   = `-----END [A-Z0-9 ]*PRIVATE KEY-----`
 	// word ends where a space or a quote is.
-	word = `[^\s"']+`
+	word   = `[^\s"']+`
+	either = quoted + `|` + word
 )
 
-// rule finds secrets: what value matches behind key, or anywhere if key is nil.
-type rule struct{ key, value *regexp.Regexp }
+// hints are parts of the names of secrets, of which each has one. A regular
+// expression takes long for a document of some MiB, and most have none of these.
+var hints = []string{"pass", "pwd", "secret", "token", "credential", "key", "psk", "auth"}
+
+// rule finds secrets: what value matches behind key, or anywhere if key is nil. It
+// is asked only about a text that has one of the hints, in lower case; nil: always.
+type rule struct {
+	hints      []string
+	key, value *regexp.Regexp
+}
 
 var rules = []rule{
 	// Private keys in PEM. A log may end within one; see also headless.
-	{nil, regexp.MustCompile(`(?s)` + pemBegin + `.*?(?:` + pemEnd + `|\z)`)},
+	{[]string{"private key"}, nil, regexp.MustCompile(`(?s)` + pemBegin + `.*?(?:` + pemEnd + `|\z)`)},
 	// Name and value: password=x, "token": "x", Password:x, PrivateKey = x, client-key-data: x.
-	{regexp.MustCompile(`(?i)` + name + `[\w.\-]*[\])"'\\]*\s*[:=]+>?\s*`), behind(quoted + `|` + list + `|` + word)},
+	{hints, regexp.MustCompile(`(?i)` + secretive + `[\w.\-]*[\])"'\\]*\s*[:=]+>?\s*`), behind(quoted + `|` + list + `|` + word)},
 	// A flag and its value as two words, or as two texts in quotes.
-	{regexp.MustCompile(`(?i)--?` + name + `[\w.\-]*\\*["']?,?[ \t]+`), behind(quoted + `|` + word)},
-	{regexp.MustCompile(`(?i)--?` + name + `[\w.\-]*\\*["'],\\*`), behind(quoted)},
+	{hints, regexp.MustCompile(`(?i)--?` + name + `[\w.\-]*\\*["']?,?[ \t]+`), behind(either)},
+	{hints, regexp.MustCompile(`(?i)--?` + name + `[\w.\-]*\\*["'],\\*`), behind(quoted)},
 	// A variable of a container.
-	{regexp.MustCompile(`(?i)name\\*["']?\s*:\s*\\*["']?` + name + `[\w.\-]*[\s"',\\]*value\\*["']?\s*:\s*`), behind(quoted + `|` + word)},
+	{hints, regexp.MustCompile(`(?i)name\\*["']?\s*:\s*\\*["']?` + name + `[\w.\-]*[\s"',\\]*value\\*["']?\s*:\s*`), behind(either)},
 	// Headers.
-	{regexp.MustCompile(`(?i)(?:authorization|cookie)[\])"'\\]*\s*[:=]\s*`), behind(`[^\n]+`)},
-	{regexp.MustCompile(`(?i)\b(?:bearer|basic)(?:\s+token)?[\s:="'\\]+`), behind(word)},
+	{[]string{"authorization", "cookie"}, regexp.MustCompile(`(?i)(?:authorization|cookie)[\])"'\\]*\s*[:=]\s*`), behind(`[^\n]+`)},
+	{[]string{"bearer", "basic"}, regexp.MustCompile(`(?i)\b(?:bearer|basic)(?:\s+token)?[\s:="'\\]+`), behind(word)},
 	// User and password of a URL, or of a host without a scheme.
-	{regexp.MustCompile(`://`), behind(`[^\s"'<>/]*@`)},
-	{nil, regexp.MustCompile(`[\w.\-]+:[^\s"'<>/@]+@`)},
+	{nil, regexp.MustCompile(`://`), behind(`[^\s"'<>/]*@`)},
+	{[]string{"@"}, nil, regexp.MustCompile(`[\w.\-]+:[^\s"'<>/@]+@`)},
 	// What has a form of its own: a JWT, tokens of kubeadm, k3s, GitHub, GitLab, Slack and AWS.
-	{nil, regexp.MustCompile(`eyJ[\w\-]{4,}\.[\w\-]+(?:\.[\w\-]*)?`)},
-	{nil, regexp.MustCompile(`\b[a-z0-9]{6}\.[a-z0-9]{16}\b`)},
-	{nil, regexp.MustCompile(`\bK10[0-9a-f]{16,}\S*`)},
-	{nil, regexp.MustCompile(`\b(?:gh[a-z]_|github_pat_|glpat-|xox[a-z]-|AKIA|ASIA)[\w\-]{12,}`)},
+	{nil, nil, regexp.MustCompile(`eyJ[\w\-]{4,}\.[\w\-]+(?:\.[\w\-]*)?`)},
+	{nil, nil, regexp.MustCompile(`\b[a-z0-9]{6}\.[a-z0-9]{16}\b`)},
+	{nil, nil, regexp.MustCompile(`\bK10[0-9a-f]{16,}\S*`)},
+	{nil, nil, regexp.MustCompile(`\b(?:gh[a-z]_|github_pat_|glpat-|xox[a-z]-|AKIA|ASIA)[\w\-]{12,}`)},
 }
 
 func behind(pattern string) *regexp.Regexp { return regexp.MustCompile(`\A(?:` + pattern + `)`) }
@@ -67,7 +76,12 @@ type span struct{ from, to int }
 // rules look at the text as it was: none can hide from another what it looks for.
 func Text(text string) (clean string, found int) {
 	spans := headless(text)
+	lower := strings.ToLower(text)
+	has := func(hint string) bool { return strings.Contains(lower, hint) }
 	for _, r := range rules {
+		if r.hints != nil && !slices.ContainsFunc(r.hints, has) {
+			continue
+		}
 		spans = append(spans, r.find(text)...)
 	}
 	slices.SortFunc(spans, func(a, b span) int { return cmp.Or(a.from-b.from, a.to-b.to) })
