@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/version"
+
 	"routewatch/deploy/lab/netns"
 	"routewatch/deploy/lab/topology"
 	"routewatch/shared/lease"
@@ -26,6 +28,9 @@ import (
 // beMain makes this test binary be the exporter.
 const beMain = "ROUTEWATCH_EXPORTER_TEST_MAIN"
 
+// testVersion is that exporter's, where the linker would stamp it.
+const testVersion = "v1.4.0"
+
 // patience is how long a test waits for what should take milliseconds.
 const patience = 10 * time.Second
 
@@ -34,6 +39,7 @@ const nodesFile = "../shared/lease/testdata/nodes-real.json"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(beMain) != "" {
+		version.Version = testVersion
 		main()
 	}
 	netns.Main(m)
@@ -137,7 +143,7 @@ func (d *daemon) status(t *testing.T) wire.NodeStatus {
 	t.Helper()
 	code, body := d.get("/api/v1/status")
 	var s wire.NodeStatus
-	if err := json.Unmarshal([]byte(body), &s); err != nil || code != 200 {
+	if err := json.Unmarshal([]byte(body), &s); err != nil || code != 200 || s.Version != testVersion {
 		t.Fatalf("status: %d %v %s", code, err, body)
 	}
 	return s

@@ -143,8 +143,8 @@ func TestOnce(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &s); err != nil {
 		t.Fatalf("stdout is no status: %v\n%s", err, stdout)
 	}
-	if code != 0 || !s.Healthy || stderr != "" {
-		t.Errorf("exit code %d, healthy %t, stderr %q; want 0, true and nothing", code, s.Healthy, stderr)
+	if code != 0 || !s.Healthy || s.Version != testVersion || stderr != "" {
+		t.Errorf("exit code %d, healthy %t, version %q, stderr %q; want 0, true, %s and nothing", code, s.Healthy, s.Version, stderr, testVersion)
 	}
 	netns.Must(t, ns.SetDown("flannel.1"))
 	netns.Must(t, ns.SetUp("flannel.1"))

@@ -187,3 +187,6 @@ func is(err error, code int) bool {
 	e, ok := errors.AsType[*Error](err)
 	return ok && e.Code == code
 }
+
+// Forbidden reports whether the API server says that a right is missing.
+func Forbidden(err error) bool { return is(err, http.StatusForbidden) }
