@@ -239,10 +239,11 @@ func granted(err error, namespace string) error {
 	case err == nil || !cluster.Forbidden(err):
 		return err
 	case namespace == "":
-		return fmt.Errorf("%w; grant it: kubectl create clusterrolebinding routewatch-reader-NAME --clusterrole=routewatch-reader --user=NAME", err)
+		return fmt.Errorf("%w; grant it: "+
+			"kubectl create clusterrolebinding routewatch-reader-NAME --clusterrole=routewatch-reader --user=NAME", err)
 	}
-	return fmt.Errorf("%w; grant it: kubectl -n %s create rolebinding routewatch-log-reader-NAME --clusterrole=routewatch-log-reader --user=NAME",
-		err, namespace)
+	return fmt.Errorf("%w; grant it: "+
+		"kubectl -n %s create rolebinding routewatch-log-reader-NAME --clusterrole=routewatch-log-reader --user=NAME", err, namespace)
 }
 
 // made is a document that was made here.
