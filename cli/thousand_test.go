@@ -25,7 +25,7 @@ import (
 const (
 	manyNodes   = 1000
 	hangEvery   = 20 // that is 50 nodes
-	manyTimeout = 2 * time.Second
+	manyTimeout = 5 * time.Second
 )
 
 // TestStatus_Thousand: of 1,000 exporters, each with 100 problems, 50 hang. The
@@ -71,12 +71,12 @@ func TestStatus_Thousand(t *testing.T) {
 	if !strings.Contains(table.out, "950 with problems, 50 without an answer") {
 		t.Errorf("the head does not say who did not answer:\n%s", table.out[:min(len(table.out), 2000)])
 	}
-	if limit := well.took + 2*manyTimeout; table.took > limit {
-		t.Errorf("with 50 hanging it took %v, want at most %v: %v without them and two timeouts", table.took, limit, well.took)
+	if limit := 3*well.took + 2*manyTimeout; table.took > limit {
+		t.Errorf("with 50 hanging it took %v, want at most %v: three times the %v without them and two timeouts", table.took, limit, well.took)
 	}
 	for _, m := range []measured{well, table} {
-		if limit := 3 * answers; m.rss > limit {
-			t.Errorf("%d MB of memory, want at most three times the %d MB of the answers", m.rss>>20, answers>>20)
+		if limit := 4 * answers; m.rss > limit {
+			t.Errorf("%d MB of memory, want at most four times the %d MB of the answers", m.rss>>20, answers>>20)
 		}
 	}
 

@@ -115,6 +115,9 @@ func objects(t *testing.T, file string) map[string]any {
 		var kind struct {
 			APIVersion string `json:"apiVersion"`
 			Kind       string `json:"kind"`
+			Metadata   struct {
+				Name string `json:"name"`
+			} `json:"metadata"`
 		}
 		if err := yaml.Unmarshal([]byte(document), &kind); err != nil {
 			t.Fatalf("%s, document %d: %v", file, i, err)
@@ -147,7 +150,14 @@ func objects(t *testing.T, file string) map[string]any {
 		if err := yaml.UnmarshalStrict([]byte(document), object); err != nil {
 			t.Errorf("%s, %s: %v", file, kind.Kind, err)
 		}
-		found[kind.Kind] = object
+		key := kind.Kind
+		if found[key] != nil {
+			key += " " + kind.Metadata.Name // another one of the kind
+		}
+		if found[key] != nil {
+			t.Errorf("%s: %s is there twice", file, key)
+		}
+		found[key] = object
 	}
 	return found
 }
@@ -192,9 +202,16 @@ func TestReader(t *testing.T) {
 	if diff := cmp.Diff(want, role.Rules); diff != "" || role.Namespace != "routewatch" {
 		t.Errorf("in %s; rules (-want +got):\n%s", role.Namespace, diff)
 	}
-	want = []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get", "list"}}}
-	if diff := cmp.Diff(want, all["ClusterRole"].(*rbacv1.ClusterRole).Rules); diff != "" {
-		t.Errorf("rules (-want +got):\n%s", diff)
+	for name, want := range map[string][]rbacv1.PolicyRule{
+		"ClusterRole": {
+			{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get", "list"}},
+			{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list"}},
+		},
+		"ClusterRole routewatch-log-reader": {{APIGroups: []string{""}, Resources: []string{"pods/log"}, Verbs: []string{"get"}}},
+	} {
+		if diff := cmp.Diff(want, all[name].(*rbacv1.ClusterRole).Rules); diff != "" {
+			t.Errorf("%s: rules (-want +got):\n%s", name, diff)
+		}
 	}
 }
 
