@@ -24,7 +24,8 @@ PARTS_DIR = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/routewatch/parts
 part      = $(PARTS_DIR)/$(1)-$(shell sed -n 's|.*$(2) \(v[^ ]*\).*|\1|p' deploy/lab/parts/$(1)/go.mod)-$(shell go env GOVERSION)-$(call recipe,$(1))
 recipe    = $(shell cat deploy/lab/parts/build deploy/lab/parts/$(1)/* | git hash-object --stdin | cut -c 1-8)
 PARTS     = $(call part,etcd,/etcd/server/v3) $(call part,kube,k8s.io/kubernetes) $(call part,kwok,k8s.io/kwok) \
-	$(call part,prometheus-operator,/prometheus-operator) $(call part,flannel,/flannel-io/flannel)
+	$(call part,prometheus-operator,/prometheus-operator) $(call part,flannel,/flannel-io/flannel) \
+	$(call part,prometheus,/prometheus/prometheus)
 
 # Extra flags for `go test`, as in: make test TESTFLAGS='-v -run Flap'
 TESTFLAGS ?=

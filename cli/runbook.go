@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -64,19 +66,35 @@ func runbook(word string) (string, error) {
 	for _, v := range vocabularies() {
 		for _, w := range v.words {
 			if w.Name == word {
-				fmt.Fprintf(&b, "%s %s: %s\n%s\n", v.kind, w.Name, w.Title, w.Meaning)
+				text := cmp.Or(plainText(dashboards.Section(v.kind, w.Name)), w.Title+". "+w.Meaning)
+				fmt.Fprintf(&b, "%s %s\n%s\n\n", v.kind, w.Name, text)
 			}
 		}
 	}
 	if b.Len() == 0 {
 		return "", usagef("there is no word %q%s; all words: routewatch runbook", word, didYouMean(word, names()))
 	}
-	return b.String() + "\nWhat is wrong now, and what to type: routewatch status\n", nil
+	return b.String() + "What is wrong now, and what to type: routewatch status\n", nil
+}
+
+var link = regexp.MustCompile(`\[([^\]]*)\]\(([^)#]*)(?:#[^)]*)?\)`)
+
+// plainText is Markdown without what only a browser follows: a link to another
+// page is how to print that page.
+func plainText(section string) string {
+	return link.ReplaceAllStringFunc(section, func(found string) string {
+		parts := link.FindStringSubmatch(found)
+		page := strings.TrimSuffix(parts[2], ".md")
+		if strings.TrimSuffix(parts[1], ".md") == page {
+			return "`routewatch runbook " + page + "`"
+		}
+		return parts[1] + " (`routewatch runbook " + page + "`)"
+	})
 }
 
 // names are those of all words and alerts.
 func names() []string {
-	all := alerts()
+	all := append(alerts(), "prevent")
 	for _, v := range vocabularies() {
 		for _, w := range v.words {
 			all = append(all, w.Name)
@@ -90,7 +108,9 @@ func alerts() []string {
 	var all []string
 	pages, _ := dashboards.Runbooks.ReadDir("runbooks") // it is in the program
 	for _, page := range pages {
-		all = append(all, strings.TrimSuffix(page.Name(), ".md"))
+		if name := strings.TrimSuffix(page.Name(), ".md"); strings.HasPrefix(name, "Routewatch") {
+			all = append(all, name)
+		}
 	}
 	return all
 }
@@ -98,6 +118,7 @@ func alerts() []string {
 func allWords() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-13s %s\n", "alert", strings.Join(alerts(), " "))
+	fmt.Fprintf(&b, "%-13s %s\n", "page", "prevent")
 	for _, v := range vocabularies() {
 		var words []string
 		for _, w := range v.words {

@@ -78,6 +78,10 @@ func TestAlerts_Runbooks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, page := range dashboards.Pages {
+		want = append(want, "runbooks/"+page)
+	}
+	want = append(want, "runbooks/prevent.md")
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("runbooks (-want +got):\n%s", diff)
@@ -85,10 +89,16 @@ func TestAlerts_Runbooks(t *testing.T) {
 }
 
 func TestAlerts_Fields(t *testing.T) {
+	severities := map[string]string{}
 	for _, a := range alerts(t) {
-		if s := a.Labels["severity"]; s != "critical" && s != "warning" {
-			t.Errorf("%s: severity is %q, want critical or warning", a.Alert, s)
+		s := a.Labels["severity"]
+		if !slices.Contains([]string{"critical", "warning", "info"}, s) {
+			t.Errorf("%s: severity is %q, want critical, warning or info", a.Alert, s)
 		}
+		if other, ok := severities[a.Alert]; ok && other != s {
+			t.Errorf("%s has the severities %s and %s: where critical inhibits warning by the name, one node hides the others", a.Alert, other, s)
+		}
+		severities[a.Alert] = s
 		if a.For == "" {
 			t.Errorf("%s fires at once: a flap would page", a.Alert)
 		}

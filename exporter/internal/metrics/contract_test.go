@@ -76,7 +76,7 @@ var (
 	matcher = regexp.MustCompile(`([a-z_]+)(=~|!~|!=|=)"([^"]*)"`)
 	// grouping are the labels of by, without, on and ignoring.
 	grouping = regexp.MustCompile(`\b(?:by|without|on|ignoring)\s*\(([^)]*)\)`)
-	prefixes = []string{"routewatch_", "node_family:", "process_", "go_"}
+	prefixes = []string{"routewatch_", "node_family:", "peer:", "process_", "go_"}
 )
 
 // violations lists what an expression names that is not there.
@@ -153,7 +153,7 @@ func TestContract_Rules(t *testing.T) {
 		for _, r := range g.Rules {
 			exprs = append(exprs, r.Expr)
 			if r.Record != "" {
-				metrics[r.Record] = []string{"family"}
+				metrics[r.Record] = []string{"family", "peer"}
 			}
 			// The queries in templates; their matchers come from printf.
 			for line := range strings.Lines(r.Annotations["description"]) {
