@@ -17,6 +17,7 @@ tool     = $(TOOLS)/$(1)-$(shell sed -n 's|.*$(2) \(v[^ ]*\).*|\1|p' .ci/tools/$
 LINT     = $(call tool,golangci-lint,/golangci-lint/v2)
 PROMTOOL = $(call tool,promtool,/prometheus/prometheus)
 OPENAPI  = $(call tool,openapi,/getkin/kin-openapi)
+BROWSER  = $(TOOLS)/browser-$(shell git hash-object .ci/tools/browser/package-lock.json | cut -c 1-8)
 
 # The parts of a real cluster have a module each, deploy/lab/parts/NAME, and are
 # kept as the tools are, by what they are built from.
@@ -31,10 +32,10 @@ PARTS     = $(call part,etcd,/etcd/server/v3) $(call part,kube,k8s.io/kubernetes
 TESTFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test parts e2e lint rules openapi image push binaries manifests fmt clean
+.PHONY: help build demo test parts browser e2e screenshots lint rules openapi image push binaries manifests fmt clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/routewatch-exporter, bin/routewatch and bin/routewatch-lab
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/routewatch-exporter ./exporter
@@ -57,10 +58,19 @@ parts: $(PARTS) ## build flannel and a Kubernetes control plane (once, into a ca
 
 # Here nothing is skipped: what is missing is a failure. The soak takes five
 # minutes, or as long as ROUTEWATCH_SOAK says, with the seed of ROUTEWATCH_SEED.
-e2e: parts ## test on a real Kubernetes control plane and real flannel
+e2e: parts browser ## test on a real Kubernetes control plane, real flannel and a real browser
 	go vet -tags e2e ./deploy/lab/...
-	ROUTEWATCH_REQUIRE_NETNS=1 ROUTEWATCH_PARTS="$$(echo $(PARTS) | tr ' ' :)" \
+	ROUTEWATCH_REQUIRE_NETNS=1 ROUTEWATCH_PARTS="$$(echo $(PARTS) | tr ' ' :)" ROUTEWATCH_BROWSER=$(BROWSER) \
 		go test -tags e2e -count=1 -v -timeout 60m -run TestCluster_ $(TESTFLAGS) ./deploy/lab/e2e
+
+browser: $(BROWSER) ## Chromium, by apt where it is not there, and what drives it (once, into a cache)
+	@command -v chromium >/dev/null || { apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
+
+# What is written is what a person looks at; nothing is compared with it.
+screenshots: browser ## write pictures of the exporter's page into dashboards/screenshots
+	ROUTEWATCH_REQUIRE_NETNS=1 ROUTEWATCH_BROWSER=$(BROWSER) ROUTEWATCH_SCREENSHOTS=$(CURDIR)/dashboards/screenshots \
+		go test -tags e2e -count=1 -v -timeout 5m -run TestCluster_Page ./deploy/lab/e2e
 
 lint: $(LINT) ## check the code with golangci-lint (built once into a cache)
 	$(LINT) run ./...
@@ -105,6 +115,13 @@ clean: ## remove what build made
 $(TOOLS)/%:
 	mkdir -p $(@D)
 	cd .ci/tools/$(firstword $(subst -v, ,$*)) && CGO_ENABLED=0 go build -trimpath -o $@.new tool
+	mv $@.new $@
+
+$(BROWSER):
+	rm -rf $@.new
+	mkdir -p $@.new
+	cp .ci/tools/browser/*.json $@.new
+	cd $@.new && npm ci --ignore-scripts --no-audit --no-fund
 	mv $@.new $@
 
 $(PARTS_DIR)/%:

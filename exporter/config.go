@@ -231,8 +231,9 @@ var metricsPath = regexp.MustCompile(`^(/[A-Za-z0-9_~.-]*[A-Za-z0-9_~-])+$`)
 func parseWeb(c *cli.Context) (webConfig, error) {
 	w := webConfig{metricsPath: c.String(flagTelemetryPath), file: c.Path(flagWebConfig), pprof: c.Bool(flagPprof)}
 	ours := func(prefix string) bool { return strings.HasPrefix(w.metricsPath, prefix) }
-	if !metricsPath.MatchString(w.metricsPath) || slices.ContainsFunc([]string{"/-/", "/api/", "/debug/"}, ours) {
-		return w, fmt.Errorf("--%s is %q: expected a path like /metrics, and not below /api, /debug or /-", flagTelemetryPath, w.metricsPath)
+	if !metricsPath.MatchString(w.metricsPath) || slices.ContainsFunc([]string{"/-/", "/api/", "/debug/", "/page/"}, ours) {
+		return w, fmt.Errorf("--%s is %q: expected a path like /metrics, and not below /api, /debug, /page or /-",
+			flagTelemetryPath, w.metricsPath)
 	}
 	if err := web.Validate(w.file); err != nil {
 		return w, fmt.Errorf("--%s: %w", flagWebConfig, err)

@@ -33,7 +33,7 @@ func TestDaemon(t *testing.T) {
 		"/metrics":                "\nroutewatch_snapshot_complete 1\n",
 		"/-/healthy":              "healthy:",
 		"/-/ready":                "ready:",
-		"/":                       "Healthy:",
+		"/":                       "<title>routewatch on node-1</title>",
 		"/api/v1/leases?state=ok": `"state":"ok"`,
 	} {
 		if code, body := d.get(path); code != 200 || !strings.Contains(body, want) {

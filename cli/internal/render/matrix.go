@@ -21,23 +21,13 @@ type MatrixView struct {
 
 const (
 	// letterSelf is a node as it sees itself, letterNone a peer of which a node
-	// knows no lease, letterOther a state that this version does not know.
-	letterSelf  = '\\'
-	letterNone  = '-'
-	letterOther = '!'
-	letterMute  = '?' // also of a node that does not answer
+	// knows no lease; the others are those of the states.
+	letterSelf = '\\'
+	letterNone = '-'
+	letterMute = '?' // of a node that does not answer, and of unknown
 	// maxNames is how wide a grid may be that has names above its columns.
 	maxNames = 100
 )
-
-// letters are those of the states. Each has its own, so that a grid can be read
-// without colors.
-var letters = map[verdict.State]rune{
-	verdict.OK: '.', verdict.Pending: 'p', verdict.Unsupported: 'u', verdict.Unknown: letterMute, verdict.Conflict: 'C',
-	verdict.VNIMismatch: 'V', verdict.LinkDown: 'L', verdict.Missing: 'M', verdict.Blackholed: 'B', verdict.Diverted: 'D',
-	verdict.Shadowed: 'S', verdict.WrongDevice: 'W', verdict.WrongGateway: 'G', verdict.NeighborMissing: 'N', verdict.NeighborWrong: 'n',
-	verdict.FDBMissing: 'F', verdict.FDBWrong: 'f', verdict.PeerMissing: 'P', verdict.PeerWrong: 'w', verdict.UnderlayDown: 'U',
-}
 
 // Matrix renders a grid of nodes and peers.
 func Matrix(v MatrixView, o Options) string {
@@ -104,7 +94,7 @@ func (m *matrix) row(node string, leases []wire.Lease) []rune {
 	cells := make([]rune, len(m.peers))
 	for i, peer := range m.peers {
 		state, ok := worst[peer]
-		letter, known := letters[state]
+		letter, known := state.Letter()
 		word := string(state)
 		switch {
 		case peer == node && !ok:
@@ -112,7 +102,7 @@ func (m *matrix) row(node string, leases []wire.Lease) []rune {
 		case !ok:
 			letter, word = letterNone, "no lease of it"
 		case !known:
-			letter, word = letterOther, "a word that this version does not know"
+			word = "a word that this version does not know"
 		}
 		cells[i] = letter
 		m.used[letter] = word
@@ -334,5 +324,5 @@ func order(letter rune) int {
 	if i := strings.IndexRune("\\.-pu?", letter); i >= 0 {
 		return i
 	}
-	return len(letters)
+	return len(verdict.States())
 }

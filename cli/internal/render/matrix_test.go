@@ -14,10 +14,10 @@ import (
 
 // Each state has a letter of its own: the grid must be readable without colors.
 func TestMatrix_Letters(t *testing.T) {
-	seen := map[rune]verdict.State{letterSelf: "self", letterNone: "none", letterOther: "other"}
+	seen := map[rune]verdict.State{letterSelf: "self", letterNone: "none", '!': "other"}
 	for _, w := range verdict.States() {
 		s := verdict.State(w.Name)
-		letter, ok := letters[s]
+		letter, ok := s.Letter()
 		if other, taken := seen[letter]; !ok || taken {
 			t.Errorf("the letter of %s is %q, which is that of %q", s, letter, other)
 		}

@@ -1,5 +1,5 @@
 // Package api serves the latest snapshot and the last events over HTTP: JSON
-// documents below /api/v1, a stream of events, two probes, and a page of links.
+// documents below /api/v1, a stream of events, two probes, and the page.
 // It reads one pointer a request and holds no state but the number of streams.
 package api
 
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"routewatch/exporter/internal/eventlog"
+	"routewatch/exporter/internal/page"
 	"routewatch/shared/wire"
 )
 
@@ -63,7 +64,8 @@ func (h handler) routes() map[string]http.HandlerFunc {
 		"/api/v1/openapi.json": h.openapi,
 		"/-/healthy":           h.healthy,
 		"/-/ready":             h.ready,
-		"/{$}":                 h.index,
+		"/{$}":                 page.Index(func() string { return h.Latest().Node }, h.MetricsPath),
+		"/page/{file}":         page.File(notFound),
 	}
 }
 

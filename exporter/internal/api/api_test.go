@@ -94,6 +94,10 @@ func TestHeaders(t *testing.T) {
 		"/api/v1/leases":          "application/json",
 		"/api/v1/leases?limit=no": "application/problem+json",
 		"/api/v1/events":          "application/json",
+		"/page/main.js":           "text/javascript; charset=utf-8",
+		"/page/page.css":          "text/css; charset=utf-8",
+		"/page/icon.svg":          "image/svg+xml",
+		"/page/nothing.js":        "application/problem+json",
 		"/nowhere":                "application/problem+json",
 		"/-/healthy":              "text/plain; charset=utf-8",
 		"/-/ready":                "application/problem+json",
@@ -117,6 +121,9 @@ func TestProblems(t *testing.T) {
 	}{
 		{"GET", "/api/v1/nothing", 404, "there is nothing at /api/v1/nothing: / lists what there is"},
 		{"GET", "/api/v1/status/", 404, "there is nothing at /api/v1/status/"},
+		{"GET", "/page/", 404, "there is nothing at /page/: / lists what there is"},
+		{"GET", "/page/..%2findex.html", 404, "there is nothing at /page/../index.html"},
+		{"POST", "/page/main.js", 405, "POST is not possible here"},
 		{"POST", "/nowhere", 404, "there is nothing at /nowhere"},
 		{"POST", "/api/v1/status", 405, "POST is not possible here: expected GET or HEAD"},
 		{"DELETE", "/", 405, "DELETE is not possible here"},
@@ -318,22 +325,18 @@ func TestReady(t *testing.T) {
 }
 
 func TestIndex(t *testing.T) {
-	for _, tt := range []struct {
-		snapshot wire.Snapshot
-		want     string
-	}{
-		{wire.Snapshot{Node: "<script>alpha", Healthy: true}, "<h1>routewatch on &lt;script&gt;alpha</h1>\n<p>Not complete:"},
-		{wire.Snapshot{Node: "alpha", Complete: true, Healthy: true, Summary: wire.Summary{Leases: 3}}, "<p>Healthy: 3 leases"},
-		{wire.Snapshot{Node: "alpha", Complete: true}, "<p>Not healthy:"},
-	} {
-		w := newServer(&tt.snapshot).do("GET", "/")
-		if w.Code != 200 || !strings.Contains(w.Body.String(), tt.want) {
-			t.Errorf("got %d %s, want 200 and %s", w.Code, w.Body, tt.want)
+	s := newServer(&wire.Snapshot{Node: "alpha"})
+	s.explain = explanation
+	w := s.do("GET", "/")
+	if w.Code != 200 || !strings.Contains(w.Body.String(), "<title>routewatch on alpha</title>") {
+		t.Errorf("got %d %s, want the page of alpha", w.Code, w.Body)
+	}
+	for _, link := range []string{"api/v1/status", "api/v1/leases", "api/v1/events", "api/v1/explain?address=10.244.1.1", "api/v1/openapi.json", "metrics", "-/healthy", "-/ready", "page/main.js", "page/page.css"} {
+		if !strings.Contains(w.Body.String(), `"`+link+`"`) {
+			t.Errorf("there is no link to %s", link)
 		}
-		for _, link := range []string{"/api/v1/status", "/api/v1/leases", "/api/v1/events", "/api/v1/explain?address=10.244.1.1", "/api/v1/openapi.json", "/metrics", "/-/healthy", "/-/ready"} {
-			if !strings.Contains(w.Body.String(), `href="`+link+`"`) {
-				t.Errorf("there is no link to %s", link)
-			}
+		if target := "/" + link; s.do("GET", target).Code == 404 {
+			t.Errorf("there is nothing at %s", target)
 		}
 	}
 }
