@@ -32,7 +32,7 @@ PARTS     = $(call part,etcd,/etcd/server/v3) $(call part,kube,k8s.io/kubernetes
 TESTFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test parts browser e2e screenshots lint rules openapi image push binaries manifests fmt clean
+.PHONY: help build demo test parts browser e2e screenshots lint rules boards openapi image push binaries manifests fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ rules: $(PROMTOOL) ## check and test the alerts with promtool (built once into a
 	$(PROMTOOL) check rules --lint=all --lint-fatal dashboards/rules/routewatch.rules.yaml
 	$(PROMTOOL) test rules dashboards/rules/test/*.yaml
 	$(PROMTOOL) check config deploy/prometheus.yaml
+
+boards: ## check the dashboards by Grafana's own schema and Prometheus' own parser
+	cd .ci/tools/dashboards && CGO_ENABLED=0 go run -trimpath . $(CURDIR)/dashboards/*.json
 
 openapi: $(OPENAPI) ## check that the API's document is OpenAPI 3.1 (built once into a cache)
 	$(OPENAPI) exporter/internal/api/openapi.json
