@@ -16,6 +16,7 @@ TOOLS    = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/routewatch/tools
 tool     = $(TOOLS)/$(1)-$(shell sed -n 's|.*$(2) \(v[^ ]*\).*|\1|p' .ci/tools/$(1)/go.mod)-$(shell go env GOVERSION)
 LINT     = $(call tool,golangci-lint,/golangci-lint/v2)
 PROMTOOL = $(call tool,promtool,/prometheus/prometheus)
+PINT     = $(call tool,pint,/cloudflare/pint)
 OPENAPI  = $(call tool,openapi,/getkin/kin-openapi)
 BROWSER  = $(TOOLS)/browser-$(shell git hash-object .ci/tools/browser/package-lock.json | cut -c 1-8)
 
@@ -76,8 +77,9 @@ lint: $(LINT) ## check the code with golangci-lint (built once into a cache)
 	$(LINT) run ./...
 	cd deploy/image && $(LINT) run ./...
 
-rules: $(PROMTOOL) ## check and test the alerts with promtool (built once into a cache)
+rules: $(PROMTOOL) $(PINT) ## check and test the alerts with promtool and pint (built once into a cache)
 	$(PROMTOOL) check rules --lint=all --lint-fatal dashboards/rules/routewatch.rules.yaml
+	$(PINT) --offline --log-level warn lint --min-severity info --fail-on info dashboards/rules/routewatch.rules.yaml
 	$(PROMTOOL) test rules dashboards/rules/test/*.yaml
 	$(PROMTOOL) check config deploy/prometheus.yaml
 
