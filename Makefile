@@ -20,6 +20,8 @@ PINT     = $(call tool,pint,/cloudflare/pint)
 OPENAPI  = $(call tool,openapi,/getkin/kin-openapi)
 BROWSER  = $(TOOLS)/browser-$(shell git hash-object .ci/tools/browser/package-lock.json | cut -c 1-8)
 
+GRAFANA  = $(TOOLS)/grafana-$(shell git hash-object .ci/tools/grafana/build | cut -c 1-8)
+
 # The parts of a real cluster have a module each, deploy/lab/parts/NAME, and are
 # kept as the tools are, by what they are built from.
 PARTS_DIR = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/routewatch/parts
@@ -33,7 +35,7 @@ PARTS     = $(call part,etcd,/etcd/server/v3) $(call part,kube,k8s.io/kubernetes
 TESTFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test parts browser e2e screenshots lint rules openapi image push binaries manifests fmt clean
+.PHONY: help build demo test parts browser e2e grafana screenshots lint rules boards openapi image push binaries manifests fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,10 +70,17 @@ browser: $(BROWSER) ## Chromium, by apt where it is not there, and what drives i
 	@command -v chromium >/dev/null || { apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
 
+# Outside of e2e, since Grafana takes long to build. With PICTURES set to a folder
+# it also writes what it sees there.
+grafana: parts browser $(GRAFANA)/built ## open the dashboards in a real Grafana (built once, 10 minutes)
+	ROUTEWATCH_REQUIRE_NETNS=1 ROUTEWATCH_PARTS="$$(echo $(PARTS) | tr ' ' :)" ROUTEWATCH_BROWSER=$(BROWSER) ROUTEWATCH_GRAFANA=$(GRAFANA) \
+		ROUTEWATCH_SCREENSHOTS=$(PICTURES) go test -tags e2e -count=1 -v -timeout 15m -run TestGrafana ./deploy/lab/e2e
+
 # What is written is what a person looks at; nothing is compared with it.
-screenshots: browser ## write pictures of the exporter's page into dashboards/screenshots
+screenshots: browser ## write pictures of the page and of the dashboards into dashboards/screenshots
 	ROUTEWATCH_REQUIRE_NETNS=1 ROUTEWATCH_BROWSER=$(BROWSER) ROUTEWATCH_SCREENSHOTS=$(CURDIR)/dashboards/screenshots \
 		go test -tags e2e -count=1 -v -timeout 5m -run TestCluster_Page ./deploy/lab/e2e
+	$(MAKE) grafana PICTURES=$(CURDIR)/dashboards/screenshots
 
 lint: $(LINT) ## check the code with golangci-lint (built once into a cache)
 	$(LINT) run ./...
@@ -82,6 +91,9 @@ rules: $(PROMTOOL) $(PINT) ## check and test the alerts with promtool and pint (
 	$(PINT) --offline --log-level warn lint --min-severity info --fail-on info dashboards/rules/routewatch.rules.yaml
 	$(PROMTOOL) test rules dashboards/rules/test/*.yaml
 	$(PROMTOOL) check config deploy/prometheus.yaml
+
+boards: ## check the dashboards by Grafana's own schema and Prometheus' own parser
+	cd .ci/tools/dashboards && CGO_ENABLED=0 go run -trimpath . $(CURDIR)/dashboards/*.json
 
 openapi: $(OPENAPI) ## check that the API's document is OpenAPI 3.1 (built once into a cache)
 	$(OPENAPI) exporter/internal/api/openapi.json
@@ -112,6 +124,9 @@ fmt: $(LINT) ## format the code
 
 clean: ## remove what build made
 	rm -rf bin
+
+$(GRAFANA)/built:
+	.ci/tools/grafana/build $(GRAFANA)
 
 # Renamed into place, so that an interrupted build leaves no broken tool.
 $(TOOLS)/%:

@@ -1,5 +1,5 @@
 // Package dashboards holds what shows routewatch's metrics to people: the
-// Grafana dashboard, the Prometheus rules and the runbooks of the alerts.
+// Grafana dashboards, the Prometheus rules and the runbooks of the alerts.
 package dashboards
 
 import (
@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// Grafana is the dashboard, in the JSON that Grafana imports.
+// Grafana has the dashboards, UID.json each, in the JSON that Grafana imports.
 //
-//go:embed routewatch.json
-var Grafana []byte
+//go:embed *.json
+var Grafana embed.FS
 
 // Rules are the recording rules and alerts, as a Prometheus rules file.
 //

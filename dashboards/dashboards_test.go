@@ -1,10 +1,7 @@
 package dashboards_test
 
 import (
-	"encoding/json"
-	"fmt"
 	"io/fs"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -107,118 +104,6 @@ func TestAlerts_Fields(t *testing.T) {
 		}
 		if !strings.Contains(a.Annotations["description"], "kubectl") {
 			t.Errorf("%s: the description does not say what to type", a.Alert)
-		}
-	}
-}
-
-type panel struct {
-	ID          int    `json:"id"`
-	Type        string `json:"type"`
-	Title       string `json:"title"`
-	Description string `json:"description"`
-	GridPos     struct{ X, Y, W, H int }
-	Datasource  struct{ Type, UID string }
-	FieldConfig struct {
-		Defaults struct {
-			Unit string `json:"unit"`
-		} `json:"defaults"`
-	} `json:"fieldConfig"`
-	Targets []struct {
-		Expr       string `json:"expr"`
-		Datasource struct{ Type, UID string }
-	} `json:"targets"`
-}
-
-type grafana struct {
-	UID           string `json:"uid"`
-	SchemaVersion int    `json:"schemaVersion"`
-	Editable      bool   `json:"editable"`
-	Templating    struct {
-		List []struct {
-			Name string `json:"name"`
-		} `json:"list"`
-	} `json:"templating"`
-	Panels []panel `json:"panels"`
-}
-
-func dashboard(t *testing.T) grafana {
-	t.Helper()
-	var d grafana
-	if err := json.Unmarshal(dashboards.Grafana, &d); err != nil {
-		t.Fatal(err)
-	}
-	if len(d.Panels) == 0 {
-		t.Fatal("there are no panels")
-	}
-	return d
-}
-
-func TestDashboard_Head(t *testing.T) {
-	d := dashboard(t)
-	var variables []string
-	for _, v := range d.Templating.List {
-		variables = append(variables, v.Name)
-	}
-	if diff := cmp.Diff([]string{"datasource", "cluster", "job", "node"}, variables); diff != "" {
-		t.Errorf("variables (-want +got):\n%s", diff)
-	}
-	if d.UID != "routewatch" || d.SchemaVersion < 39 || d.Editable {
-		t.Errorf("got uid %q, schema %d, editable %t; want routewatch, 39 or newer, false", d.UID, d.SchemaVersion, d.Editable)
-	}
-}
-
-var window = regexp.MustCompile(`\[[^\]]*\]`)
-
-// Every panel explains itself and asks the chosen data source for what the
-// variables select.
-func TestDashboard_Panels(t *testing.T) {
-	kinds := []string{"stat", "timeseries", "table", "bargauge", "state-timeline"}
-	for _, p := range dashboard(t).Panels {
-		if !slices.Contains(kinds, p.Type) {
-			t.Errorf("%s: type %q, want one of %v", p.Title, p.Type, kinds)
-		}
-		if p.Title == "" || p.Description == "" || p.FieldConfig.Defaults.Unit == "" || len(p.Targets) == 0 {
-			t.Errorf("panel %d %q: want a title, a description, a unit and a query", p.ID, p.Title)
-		}
-		if p.Datasource.UID != "${datasource}" {
-			t.Errorf("%s: data source %q, want ${datasource}", p.Title, p.Datasource.UID)
-		}
-		for _, q := range p.Targets {
-			if q.Datasource.UID != "${datasource}" {
-				t.Errorf("%s: query of data source %q, want ${datasource}", p.Title, q.Datasource.UID)
-			}
-			selectors, chosen := strings.Count(q.Expr, "{"), strings.Count(q.Expr, `cluster=~"$cluster", job=~"$job", node=~"$node"}`)
-			if selectors == 0 || selectors != chosen {
-				t.Errorf("%s: %d of %d selectors follow the variables: %s", p.Title, chosen, selectors, q.Expr)
-			}
-			for _, w := range window.FindAllString(q.Expr, -1) {
-				if w != "[$__rate_interval]" {
-					t.Errorf("%s: window %s, want [$__rate_interval]: %s", p.Title, w, q.Expr)
-				}
-			}
-		}
-	}
-}
-
-// No two panels have one id or lie over each other.
-func TestDashboard_Layout(t *testing.T) {
-	ids, cells := map[int]string{}, map[string]string{}
-	for _, p := range dashboard(t).Panels {
-		if other, ok := ids[p.ID]; ok {
-			t.Errorf("%q and %q have the id %d", other, p.Title, p.ID)
-		}
-		ids[p.ID] = p.Title
-		if p.GridPos.X+p.GridPos.W > 24 || p.GridPos.W <= 0 || p.GridPos.H <= 0 {
-			t.Errorf("%q does not fit: %+v", p.Title, p.GridPos)
-		}
-		for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
-			for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
-				cell := fmt.Sprint(x, " ", y)
-				if other, ok := cells[cell]; ok {
-					t.Fatalf("%q lies over %q", p.Title, other)
-				}
-				cells[cell] = p.Title
-			}
 		}
 	}
 }

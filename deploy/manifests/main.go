@@ -38,9 +38,13 @@ func write(dir string) error {
 
 // render makes all files from those in deploy/.
 func render(deploy fs.FS) (map[string]string, error) {
+	boards, err := configMap(dashboards.Grafana)
+	if err != nil {
+		return nil, err
+	}
 	made := map[string]string{
 		"monitoring/prometheusrule.yaml": prometheusRule(string(dashboards.Rules)),
-		"monitoring/dashboard.yaml":      dashboard(string(dashboards.Grafana)),
+		"monitoring/dashboard.yaml":      boards,
 	}
 	for name, folder := range map[string]string{"routewatch.yaml": "base", "monitoring.yaml": "monitoring"} {
 		joined, err := join(deploy, folder, made)
@@ -105,20 +109,32 @@ metadata:
 ` + fmt.Sprintf(labels, "alerts") + "spec:\n" + indent(rules, "  ")
 }
 
-// dashboard has the label by which Grafana's sidecar finds dashboards.
-func dashboard(json string) string {
-	return "# Made from dashboards/routewatch.json by `make manifests`: change it there.\n" +
+// configMap has the label by which Grafana's sidecar finds dashboards.
+func configMap(boards fs.FS) (string, error) {
+	names, err := fs.Glob(boards, "*.json")
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	b.WriteString("# Made from dashboards/*.json by `make manifests`: change it there.\n" +
 		`apiVersion: v1
 kind: ConfigMap
 metadata:
-  name: routewatch-dashboard
+  name: routewatch-dashboards
   namespace: routewatch
 ` + fmt.Sprintf(labels, "dashboard") + `    grafana_dashboard: "1"
   annotations:
     grafana_folder: routewatch
 data:
-  routewatch.json: |
-` + indent(json, "    ")
+`)
+	for _, name := range names {
+		board, err := fs.ReadFile(boards, name)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&b, "  %s: |\n%s", name, indent(string(board), "    "))
+	}
+	return b.String(), nil
 }
 
 // indent leaves empty lines empty.

@@ -346,14 +346,27 @@ func TestMonitoring_SameContent(t *testing.T) {
 		t.Errorf("rules (-want +got):\n%s", diff)
 	}
 	config := all["ConfigMap"].(*corev1.ConfigMap)
-	if diff := cmp.Diff(string(dashboards.Grafana), config.Data["routewatch.json"]); diff != "" {
-		t.Errorf("dashboard (-want +got):\n%s", diff)
+	if config.Labels["grafana_dashboard"] != "1" {
+		t.Error("the ConfigMap lacks the label of Grafana's sidecar")
 	}
-	if !json.Valid([]byte(config.Data["routewatch.json"])) || config.Labels["grafana_dashboard"] != "1" {
-		t.Error("the ConfigMap holds no JSON, or lacks the label of Grafana's sidecar")
+	size, names := 0, []string{}
+	for name, got := range config.Data {
+		names = append(names, name)
+		size += len(got)
+		board, err := dashboards.Grafana.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(board), got); diff != "" || !json.Valid(board) {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	slices.Sort(names)
+	if diff := cmp.Diff([]string{"routewatch-node.json", "routewatch-overview.json"}, names); diff != "" {
+		t.Errorf("dashboards (-want +got):\n%s", diff)
 	}
 	// `kubectl apply` keeps the whole object in an annotation, and those end at 256 KiB.
-	if size := len(config.Data["routewatch.json"]); size > 200<<10 {
-		t.Errorf("the dashboard has %d bytes, want at most 200 KiB", size)
+	if size > 200<<10 {
+		t.Errorf("the dashboards have %d bytes, want at most 200 KiB", size)
 	}
 }

@@ -127,17 +127,22 @@ func (b *browser) everybody(t *testing.T, name string, looks ...string) {
 		if look != "-phone-dark" {
 			b.shot(t, name+look, "html")
 		}
-		var found struct {
-			Passed     int
-			Violations []string
-			TooWide    int
-		}
-		b.do(t, "axe", nil, &found)
-		if len(found.Violations) > 0 || found.Passed < 20 || found.TooWide > 0 {
-			t.Errorf("%s%s: %d rules passed, %d pixels too wide, violations %q", name, look, found.Passed, found.TooWide, found.Violations)
-		}
+		b.accessible(t, name+look)
 	}
 	b.quiet(t)
+}
+
+func (b *browser) accessible(t *testing.T, name string) {
+	t.Helper()
+	var found struct {
+		Passed     int
+		Violations []string
+		TooWide    int
+	}
+	b.do(t, "axe", nil, &found)
+	if len(found.Violations) > 0 || found.Passed < 20 || found.TooWide > 0 {
+		t.Errorf("%s: %d rules passed, %d pixels too wide, violations %q", name, found.Passed, found.TooWide, found.Violations)
+	}
 }
 
 // keyboard walks through the whole page without a mouse.

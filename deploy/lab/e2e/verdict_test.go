@@ -41,6 +41,26 @@ var statuses = map[string]func(*wire.NodeStatus){
 	"old":                  func(s *wire.NodeStatus) { s.Time = s.Time.Add(-2 * wire.MaxAge) },
 }
 
+// foreign is a status with a bit of everything, all of it named by an enemy.
+func foreign(s wire.NodeStatus) wire.NodeStatus {
+	advice := func(command string) []wire.Advice { return []wire.Advice{{Command: command}} }
+	s.Node = hostile
+	s.Problems = []wire.Lease{{Peer: hostile, State: "entangled", Lookup: hostile, Reason: hostile, Advice: advice(hostile + "\nrm -r x")}}
+	s.NodeProblems = []wire.NodeProblem{
+		{Problem: verdict.RPFilter, Device: hostile, Message: hostile, Since: s.Time},
+		{Problem: verdict.DeviceMTU, Device: hostile, Message: hostile, Since: s.Time},
+	}
+	s.Incidents = []wire.Incident{{
+		ID: hostile, Cause: verdict.LinkDeleted, Device: hostile, Start: s.Time, Leases: 1, State: verdict.Missing, Effect: verdict.EffectBlackhole,
+		Actor:  &wire.Actor{Kind: verdict.ActorProcess, PID: 7, Comm: hostile},
+		Around: []wire.Change{{Time: s.Time, Type: verdict.LinkGone, Device: hostile, Detail: hostile}},
+	}}
+	s.Sources = []wire.Source{{Name: "kernel", Problem: hostile}}
+	s.History = &wire.History{Problem: "history is " + hostile}
+	s.Stale = []wire.Stale{{Kind: wire.StaleRoute, Object: "10.9.9.0/24 dev " + hostile, Since: s.Time, Advice: advice("ip route del " + hostile)}}
+	return s
+}
+
 // testPageVerdicts: the page sums any status up as wire.Outcome does, shows
 // foreign text as text, and takes nothing for a status that is none.
 func testPageVerdicts(t *testing.T, b *browser) {
@@ -67,13 +87,16 @@ func testPageVerdicts(t *testing.T, b *browser) {
 		t.Log(name) // which is the last line where it fails
 		b.shows(t, "#verdict strong", shown[s.Outcome(time.Now())])
 	}
-	s := n.status(t)
-	s.Node = hostile
-	s.Problems = []wire.Lease{{Peer: hostile, State: "entangled", Lookup: hostile, Advice: []wire.Advice{{Command: hostile + "\nrm -r x"}}}}
+	s := foreign(n.status(t))
 	answer = func(w http.ResponseWriter) { _ = json.NewEncoder(w).Encode(s) }
 	b.do(t, "open", with{"url": server.URL}, nil)
 	b.shows(t, "#node", harmless)
-	b.shows(t, "#problem-list", "1 lease: entangled", "A word that this page does not know.", harmless+" rm -r x")
+	b.shows(t, "#problem-list", "1 lease: entangled", "A word that this page does not know.", harmless+" rm -r x",
+		"Node: Reverse path filter", "MTU differs (information)")
+	b.shows(t, "#timeline", "Device deleted on "+harmless, "by "+harmless+" (pid 7)", "1 lease, at worst route missing and blackholed")
+	b.shows(t, "#facts", "kernel NOT COMPLETE, never read: "+harmless, "history is "+harmless)
+	b.shows(t, "#info", "10.9.9.0/24 dev "+harmless, "ip route del "+harmless)
+	b.accessible(t, "foreign")
 	b.quiet(t)
 	for name, reply := range map[string]func(http.ResponseWriter){
 		"no status": func(w http.ResponseWriter) { _, _ = w.Write([]byte(`{"kind":"LeaseList","items":[]}`)) },

@@ -100,9 +100,9 @@ function follow() {
 }
 
 function facts() {
-  const { node, backend, devices, sources, summary, history } = status;
+  const { node, version, backend, devices, sources, summary, history } = status;
   draw('node', node, () => [clean(node)]);
-  draw('facts', [backend, devices, sources, summary.expected, summary.present, summary.stale, history?.problem], () => [
+  draw('facts', [version, backend, devices, sources, summary.expected, summary.present, summary.stale, history?.problem], () => [
     term('Backend', backend || 'not known'),
     term('Devices', devices.length ? el('ul', {}, devices.map(d => el('li', {},
       `${d.name} ${d.present ? d.up ? 'up' : 'DOWN' : 'MISSING'}`, d.vni ? `, VNI ${d.vni}` : '', d.mac ? `, ${d.mac}` : '', d.mtu ? `, MTU ${d.mtu}` : ''))) : 'none'),
@@ -110,6 +110,7 @@ function facts() {
       s.lastSync ? ['read ', ago(s.lastSync)] : 'never read', s.written ? [', written ', ago(s.written)] : '', s.problem ? `: ${s.problem}` : '')))),
     term('Routes', `${summary.present.toLocaleString('en')} of ${plural(summary.expected, 'expected route')} there`),
     history?.problem ? term('History', history.problem) : undefined,
+    version ? term('Exporter', version) : undefined,
   ].filter(Boolean));
 }
 
