@@ -45,15 +45,31 @@ func TestRunbooks_Words(t *testing.T) {
 			t.Errorf("%s: sections (-want +got):\n%s", dashboards.Pages[kind], diff)
 		}
 	}
-	// What a person on call needs of each word that is a fault.
-	for kind, words := range map[string][]verdict.Word{"state": verdict.States(), "node problem": verdict.NodeProblems()} {
+}
+
+// What a person on call needs of each word that is a fault.
+func TestRunbooks_Parts(t *testing.T) {
+	for kind, words := range map[string][]verdict.Word{
+		"state": verdict.States(), "effect": verdict.Effects(), "cause": verdict.Causes(), "node problem": verdict.NodeProblems(),
+	} {
 		for _, w := range words {
-			section := dashboards.Section(kind, w.Name)
-			for _, part := range []string{"Users:", "Confirm:", "Type:", "Prevent:"} {
-				if bad := verdict.State(w.Name).Bad() && kind == "state"; bad && !strings.Contains(section, part) {
+			if w.Name == string(verdict.OK) || w.Name == string(verdict.Delivered) {
+				continue
+			}
+			section := strings.Join(strings.Fields(dashboards.Section(kind, w.Name)), " ")
+			for _, part := range []string{"Users: ", "Confirm: ", "Type: ", "Prevent: "} {
+				before, after, found := strings.Cut(section, part)
+				if !found || before == "" || after == "" {
 					t.Errorf("%s: %s does not say %q", dashboards.Pages[kind], w.Name, part)
 				}
+				section = after // in this order
 			}
+		}
+	}
+	for _, a := range alerts(t) {
+		text := page(t, a.Alert+".md")
+		if !strings.HasPrefix(text, "# "+a.Alert+"\n\n") || !strings.Contains(text, "\n## Look\n\n```\n") {
+			t.Errorf("%s.md: want its name, what it means, and below Look what to type", a.Alert)
 		}
 	}
 }

@@ -2,6 +2,9 @@ package metrics_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -38,4 +41,31 @@ func TestContract_Reference(t *testing.T) {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.GetName(), strings.ToLower(f.GetType().String()), strings.Join(labels, " "), f.GetHelp())
 	}
 	golden(t, "../../../../dashboards/metrics.md", b.String())
+}
+
+var metricName = regexp.MustCompile(`\broutewatch_[a-z_]+\b`)
+
+// The runbooks and the README name only metrics that the exporter has.
+func TestContract_Pages(t *testing.T) {
+	pages, err := filepath.Glob("../../../dashboards/runbooks/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("got pages %v, error %v", pages, err)
+	}
+	metrics := exported(t)
+	named := 0
+	for _, name := range append(pages, "../../../README.md", "../../../CHANGELOG.md") {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range metricName.FindAllString(string(text), -1) {
+			named++
+			if _, ok := metrics[m]; !ok {
+				t.Errorf("%s names %s, and there is no such metric", filepath.Base(name), m)
+			}
+		}
+	}
+	if named < 3 {
+		t.Errorf("only %d metrics were found: can this test still read the pages?", named)
+	}
 }
