@@ -17,7 +17,7 @@ import (
 
 // typed is a command of this program in a text: in backquotes, after what
 // `kubectl exec` needs, or a line of its own.
-var typed = regexp.MustCompile("(?m)(?:`|-- )routewatch ([a-z]+)([^`\"\n]*)|^ *routewatch ([a-z]+)((?: (?:-|[A-Z$]|{{)[^#\n]*)?)(?:#.*)?$")
+var typed = regexp.MustCompile("(?m)(?:`|-- )routewatch ([a-z]+)([^`\"\n]*)|^ *routewatch ([a-z]+)((?: (?:-|[A-Z$]|{{)[^#\n]*)?) *(?:#.*)?$")
 
 // TestRunbooks_Commands: what alerts and runbooks say to type is there, with its
 // flags.
