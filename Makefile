@@ -50,12 +50,13 @@ demo: build ## four nodes in network namespaces: break one, see it found, mend i
 
 # The race detector needs cgo, and that a C compiler. With CI set, a test that
 # cannot make its network namespace fails instead of being skipped.
-test: ## vet, and all tests, those on a real kernel included
+test: ## vet, and all tests, those on a real kernel included; then rules and boards
 	go vet ./...
 	@race=; if [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null; then race=-race; \
 	else echo 'no C compiler: testing without the race detector'; fi; \
 	set -x; $(if $(CI),ROUTEWATCH_REQUIRE_NETNS=1) go test $$race $(TESTFLAGS) ./...
 	cd deploy/image && go vet ./... && go test $(TESTFLAGS) ./...
+	$(MAKE) rules boards
 
 parts: $(PARTS) ## build flannel and a Kubernetes control plane (once, into a cache; 10 minutes)
 
