@@ -33,17 +33,26 @@ func newMonitored(t *testing.T) *monitored {
 	t.Helper()
 	n := newNode(t)
 	n.start(t, "--grace", "2s")
+	return &monitored{n, startMonitoring(t, targetOf("node-1", n.url))}
+}
+
+func targetOf(name, address string) monitoring.Target {
+	return monitoring.Target{Address: strings.TrimPrefix(address, "http://"), Labels: map[string]string{
+		"node": name, "instance": name, "namespace": "routewatch", "cluster": "lab",
+	}}
+}
+
+// startMonitoring has the rules, with seconds for minutes, and the inhibitions.
+func startMonitoring(t *testing.T, targets ...monitoring.Target) *monitoring.Monitoring {
+	t.Helper()
 	inhibit, err := os.ReadFile(filepath.Join(deployDir(t), "alertmanager.yaml"))
 	netns.Must(t, err)
 	m, err := monitoring.Start(t.Context(), monitoring.Config{
-		Dir: t.TempDir(), Rules: forClause.ReplaceAll(dashboards.Rules, []byte("${1}2s")), Inhibit: inhibit,
-		Targets: []monitoring.Target{{Address: strings.TrimPrefix(n.url, "http://"), Labels: map[string]string{
-			"node": "node-1", "instance": "node-1", "namespace": "routewatch", "cluster": "lab",
-		}}},
+		Dir: t.TempDir(), Rules: forClause.ReplaceAll(dashboards.Rules, []byte("${1}2s")), Inhibit: inhibit, Targets: targets,
 	})
 	netns.Must(t, err)
 	t.Cleanup(m.Close)
-	return &monitored{n, m}
+	return m
 }
 
 // alert returns the one of the name that fires; nil if none does.

@@ -10,6 +10,7 @@
 package monitoring
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -239,11 +240,40 @@ func (m *Monitoring) Alerts(ctx context.Context) (alerts []Alert, err error) {
 	return alerts, err
 }
 
+// Send gives Alertmanager alerts as another Prometheus would: each is its labels.
+// They fire until they are sent as ended.
+func (m *Monitoring) Send(ctx context.Context, ended bool, alerts ...map[string]string) error {
+	type object = map[string]any
+	var all []object
+	for _, labels := range alerts {
+		a := object{"labels": labels}
+		if ended {
+			a["endsAt"] = time.Now().Format(time.RFC3339Nano)
+		}
+		all = append(all, a)
+	}
+	body, err := json.Marshal(all)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.AlertmanagerURL+"/api/v2/alerts", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	return do(req, nil)
+}
+
 func get(ctx context.Context, address string, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
 		return err
 	}
+	return do(req, into)
+}
+
+// do sends a request and decodes the answer.
+func do(req *http.Request, into any) error {
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
@@ -254,7 +284,7 @@ func get(ctx context.Context, address string, into any) error {
 	case err != nil:
 		return err
 	case resp.StatusCode != http.StatusOK:
-		return fmt.Errorf("%s: %s: %s", address, resp.Status, body)
+		return fmt.Errorf("%s: %s: %s", req.URL, resp.Status, body)
 	case into == nil:
 		return nil
 	}
