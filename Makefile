@@ -18,8 +18,10 @@ LINT     = $(call tool,golangci-lint,/golangci-lint/v2)
 PROMTOOL = $(call tool,promtool,/prometheus/prometheus)
 PINT     = $(call tool,pint,/cloudflare/pint)
 OPENAPI  = $(call tool,openapi,/getkin/kin-openapi)
+# installed PROGRAM,PACKAGES: has apt install the packages if the program is not there.
+installed = command -v $(1) >/dev/null || { apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2); }
 BROWSER  = $(TOOLS)/browser-$(shell git hash-object .ci/tools/browser/package-lock.json | cut -c 1-8)
-
 GRAFANA  = $(TOOLS)/grafana-$(shell git hash-object .ci/tools/grafana/build | cut -c 1-8)
 
 # The parts of a real cluster have a module each, deploy/lab/parts/NAME, and are
@@ -50,12 +52,13 @@ demo: build ## four nodes in network namespaces: break one, see it found, mend i
 
 # The race detector needs cgo, and that a C compiler. With CI set, a test that
 # cannot make its network namespace fails instead of being skipped.
-test: ## vet, and all tests, those on a real kernel included
+test: ## vet, and all tests, those on a real kernel included; then rules and boards
 	go vet ./...
 	@race=; if [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null; then race=-race; \
 	else echo 'no C compiler: testing without the race detector'; fi; \
-	set -x; $(if $(CI),ROUTEWATCH_REQUIRE_NETNS=1) go test $$race $(TESTFLAGS) ./...
+	set -x; $(if $(CI),ROUTEWATCH_REQUIRE_NETNS=1) go test $$race -timeout 30m $(TESTFLAGS) ./...
 	cd deploy/image && go vet ./... && go test $(TESTFLAGS) ./...
+	$(MAKE) rules boards
 
 parts: $(PARTS) ## build flannel and a Kubernetes control plane (once, into a cache; 10 minutes)
 
@@ -66,9 +69,8 @@ e2e: parts browser ## test on a real Kubernetes control plane, real flannel and 
 	ROUTEWATCH_REQUIRE_NETNS=1 ROUTEWATCH_PARTS="$$(echo $(PARTS) | tr ' ' :)" ROUTEWATCH_BROWSER=$(BROWSER) \
 		go test -tags e2e -count=1 -v -timeout 60m -run TestCluster_ $(TESTFLAGS) ./deploy/lab/e2e
 
-browser: $(BROWSER) ## Chromium, by apt where it is not there, and what drives it (once, into a cache)
-	@command -v chromium >/dev/null || { apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
+browser: $(BROWSER) ## Chromium and Node.js, by apt where they are not there, and what drives it (once, into a cache)
+	@$(call installed,chromium,chromium)
 
 # Outside of e2e, since Grafana takes long to build. With PICTURES set to a folder
 # it also writes what it sees there.
@@ -135,6 +137,7 @@ $(TOOLS)/%:
 	mv $@.new $@
 
 $(BROWSER):
+	@$(call installed,npm,nodejs npm)
 	rm -rf $@.new
 	mkdir -p $@.new
 	cp .ci/tools/browser/*.json $@.new

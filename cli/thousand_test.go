@@ -4,7 +4,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -17,8 +16,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"routewatch/shared/wire"
 )
 
 // The cluster of TestStatus_Thousand.
@@ -41,6 +38,11 @@ func TestStatus_Thousand(t *testing.T) {
 		t.Fatal("the document names no node")
 	}
 	dir := t.TempDir()
+	// The program as it is shipped: the race detector takes ten times the time and memory.
+	program := filepath.Join(dir, "routewatch")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 	var nodes, hanging []string
 	for i := range manyNodes {
 		node := fmt.Sprintf("node-%04d", i)
@@ -62,9 +64,8 @@ func TestStatus_Thousand(t *testing.T) {
 		}
 		return file
 	}
-	well := runMeasured(t, 1, "--kubeconfig", cluster(nodes, nil))
-	hang := cluster(nodes, hanging)
-	table := runMeasured(t, 2, "--kubeconfig", hang)
+	well := runMeasured(t, program, 1, "--kubeconfig", cluster(nodes, nil))
+	table := runMeasured(t, program, 2, "-o", "wide", "--kubeconfig", cluster(nodes, hanging))
 	answers := int64(manyNodes * len(document))
 	t.Logf("1,000 answers of together %d MB: %v, %d MB of memory; 50 of them hang: %v, %d MB",
 		answers>>20, well.took, well.rss>>20, table.took, table.rss>>20)
@@ -79,17 +80,14 @@ func TestStatus_Thousand(t *testing.T) {
 			t.Errorf("%d MB of memory, want at most four times the %d MB of the answers", m.rss>>20, answers>>20)
 		}
 	}
-
-	var doc wire.ClusterStatus
-	if err := json.Unmarshal([]byte(runMeasured(t, 2, "--kubeconfig", hang, "-o", "json").out), &doc); err != nil {
-		t.Fatal(err)
-	}
 	var mute []string
-	for _, u := range doc.Unreachable {
-		mute = append(mute, u.Node)
+	for line := range strings.Lines(table.out) {
+		if words := strings.Fields(line); len(words) > 2 && words[1] == "NO" && words[2] == "ANSWER" {
+			mute = append(mute, words[0])
+		}
 	}
-	if !slices.Equal(mute, hanging) || len(doc.Items) != manyNodes-len(hanging) {
-		t.Errorf("%d items, and without an answer %v; want %d, and %v", len(doc.Items), mute, manyNodes-len(hanging), hanging)
+	if !slices.Equal(mute, hanging) {
+		t.Errorf("without an answer are %v, want %v", mute, hanging)
 	}
 }
 
@@ -99,9 +97,9 @@ type measured struct {
 	rss  int64 // bytes at most
 }
 
-func runMeasured(t *testing.T, code int, args ...string) measured {
+func runMeasured(t *testing.T, program string, code int, args ...string) measured {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "routewatch", append([]string{"status", "--timeout", manyTimeout.String()}, args...)...)
+	cmd := exec.CommandContext(t.Context(), program, append([]string{"status", "--timeout", manyTimeout.String()}, args...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	start := time.Now()

@@ -46,8 +46,10 @@ func check(file string) (problems []string) {
 		Panels []struct {
 			Type, Title string
 			Options     json.RawMessage
-			FieldConfig struct{ Defaults struct{ Custom json.RawMessage } }
-			Targets     []struct{ Expr string }
+			FieldConfig struct {
+				Defaults struct{ Custom json.RawMessage }
+			}
+			Targets []struct{ Expr string }
 		}
 	}
 	if err := json.Unmarshal(raw, &board); err != nil {
