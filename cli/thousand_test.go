@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -97,19 +96,56 @@ type measured struct {
 	rss  int64 // bytes at most
 }
 
+// runMeasured looks at the program's memory while it runs: what the kernel counts
+// for a process that has ended (ru_maxrss) begins with that of who started it.
 func runMeasured(t *testing.T, program string, code int, args ...string) measured {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, append([]string{"status", "--timeout", manyTimeout.String()}, args...)...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	start := time.Now()
-	out, err := cmd.Output()
-	took := time.Since(start)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended, peak := make(chan struct{}), make(chan int64)
+	go func() {
+		var most int64
+		defer func() { peak <- most }()
+		for {
+			most = max(most, residentPeak(cmd.Process.Pid))
+			select {
+			case <-ended:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}()
+	err := cmd.Wait()
+	m := measured{out: stdout.String(), took: time.Since(start)}
+	close(ended)
+	m.rss = <-peak
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
 	if got := cmd.ProcessState.ExitCode(); got != code {
 		t.Fatalf("%v: exit code %d, want %d; %s", args, got, code, stderr.String())
 	}
-	return measured{string(out), took, cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10}
+	if m.rss == 0 {
+		t.Fatal("the program's memory was never seen")
+	}
+	return m
+}
+
+// residentPeak is the most memory that a process had so far, in bytes; 0 if it is gone.
+func residentPeak(pid int) int64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	var kilobytes int64
+	if _, err := fmt.Sscan(rest, &kilobytes); err != nil {
+		return 0
+	}
+	return kilobytes << 10
 }

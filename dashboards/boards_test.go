@@ -23,7 +23,9 @@ type panel struct {
 	Datasource  struct{ Type, UID string }
 	FieldConfig struct {
 		Defaults struct {
-			Unit string `json:"unit"`
+			Unit     string                `json:"unit"`
+			Color    struct{ Mode string } `json:"color"`
+			Mappings []json.RawMessage     `json:"mappings"`
 		} `json:"defaults"`
 	} `json:"fieldConfig"`
 	Targets []struct {
@@ -136,6 +138,11 @@ func (p *panel) check(t *testing.T, uid string) {
 	}
 	if p.Title == "" || p.Description == "" || p.FieldConfig.Defaults.Unit == "" || len(p.Targets) == 0 {
 		t.Errorf("%s: panel %d: want a title, a description, a unit and a query", where, p.ID)
+	}
+	// Grafana's state timeline merges what lies between two thresholds, and then
+	// ignores the mappings: a leak was as green as the rest.
+	if d := p.FieldConfig.Defaults; p.Type == "state-timeline" && (d.Color.Mode != "fixed" || len(d.Mappings) == 0) {
+		t.Errorf("%s: colors by %q, want mappings and fixed", where, d.Color.Mode)
 	}
 	if p.Datasource.UID != "${datasource}" {
 		t.Errorf("%s: data source %q, want ${datasource}", where, p.Datasource.UID)

@@ -134,12 +134,13 @@ func (g *grafana) look(t *testing.T, state string) {
 		Width  int    `json:"width"`
 		Height int    `json:"height"`
 		PNG    string `json:"png"`
+		Shown  int    `json:"shown"` // of the height, in the picture
 	}
 	var open []board
 	panels := boardPanels(t)
 	uids := []string{"routewatch-overview", "routewatch-node"}
 	for _, uid := range uids {
-		b := board{URL: g.url + "/d/" + uid + "/" + uid + "?orgId=1&kiosk&from=now-3m&to=now&var-datasource=default", Width: 1400, Height: 1950}
+		b := board{URL: g.url + "/d/" + uid + "/" + uid + "?orgId=1&kiosk&from=now-3m&to=now&var-datasource=default", Width: 1280, Height: 1950, Shown: 1060}
 		if uid == "routewatch-node" {
 			b.URL += "&var-node=node-2"
 		}

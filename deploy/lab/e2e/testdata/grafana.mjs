@@ -1,5 +1,5 @@
 // Opens dashboards in a real Grafana for TestGrafana:
-//   node grafana.mjs '[{"url": URL, "width": W, "height": H, "png": FILE or ""}, ...]'
+//   node grafana.mjs '[{"url": URL, "width": W, "height": H, "png": FILE or "", "shown": H}, ...]'
 // and prints for each what its panels are: {"panels": N, "empty": [TITLE], "errors": [TEXT]}.
 import { createRequire } from 'node:module';
 
@@ -43,7 +43,7 @@ for (const board of JSON.parse(process.argv[2])) {
       broken: [...document.querySelectorAll('[data-testid="data-testid Panel status error"]')].map(e => e.closest('[data-testid^="data-testid Panel header"]')).filter(Boolean).map(title),
     };
   });
-  if (board.png) await page.screenshot({ path: board.png });
+  if (board.png) await page.screenshot({ path: board.png, clip: { x: 0, y: 0, width: board.width, height: board.shown } });
   console.log(JSON.stringify({ panels: seen.panels, empty: seen.empty, errors: [...errors, ...seen.broken.map(t => `panel ${t} shows an error`)] }));
   await page.close();
 }
