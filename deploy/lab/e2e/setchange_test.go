@@ -14,8 +14,10 @@ import (
 	"routewatch/shared/wire"
 )
 
-// seenWithin is how long after the API server's answer a change may be unseen.
-const seenWithin = time.Second
+// seenWithin is how long after the API server's answer a change may be unseen:
+// the source gathers changes that follow each other for a second (maxCoalesce of
+// leases/kube), and then the answer is on its way.
+const seenWithin = 2 * time.Second
 
 // TestCluster_SetChanges: all leases change within a second. In every answer
 // meanwhile each lease is as the API server has it or had it a moment ago, and
