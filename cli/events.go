@@ -83,24 +83,26 @@ type news struct {
 // although it has nothing.
 func (f *follower) read(ctx context.Context, c *client.Client) (*news, error) {
 	t := f.tails[c.Where()]
+	now := *t // becomes the tail only when all pages were read
 	var n news
 	for {
 		after := ""
-		if t.asked {
-			after = strconv.FormatUint(t.last, 10)
+		if now.asked {
+			after = strconv.FormatUint(now.last, 10)
 		}
 		a, err := c.Events(ctx, after)
 		if err != nil {
 			return nil, err
 		}
-		if len(a.Document.Items) > 0 || a.Document.Gap || !t.asked {
+		if len(a.Document.Items) > 0 || a.Document.Gap || !now.asked {
 			n.sent = append(n.sent, a.JSON)
 		}
 		items := slices.Concat(n.list.Items, a.Document.Items)
 		gap := n.list.Gap || a.Document.Gap
 		n.list, n.list.Items, n.list.Gap, n.at = a.Document, items, gap, a.ServerTime
-		t.last, t.asked = a.Document.Last, true
+		now = tail{last: a.Document.Last, asked: true}
 		if a.Document.Continue == "" {
+			*t = now
 			return &n, nil
 		}
 	}
