@@ -55,10 +55,7 @@ func (p *printer) diff(ctx context.Context) error {
 }
 
 func diffDocument(g *gathered[*survey], now time.Time) wire.Diff {
-	d := wire.Diff{
-		APIVersion: wire.APIVersion, Kind: wire.KindDiff, Time: now.UTC(), Items: []wire.NodeDiff{},
-		Unreachable: append([]wire.Unreachable{}, g.unreachable...), Problem: g.problem,
-	}
+	var nodes []wire.NodeDiff
 	for _, a := range g.answers {
 		s := &a.value.status.Document
 		n := wire.NodeDiff{
@@ -71,7 +68,7 @@ func diffDocument(g *gathered[*survey], now time.Time) wire.Diff {
 				Difference: l.Difference(),
 			})
 		}
-		d.Items = append(d.Items, n)
+		nodes = append(nodes, n)
 	}
-	return d
+	return listOf(g, wire.KindDiff, now, nodes)
 }

@@ -158,7 +158,7 @@ func (f *follower) documents(g *gathered[*news]) (string, error) {
 		pages = append(pages, a.value.sent...)
 	}
 	if !f.fleet.one && (len(pages) > 0 || !f.shown) {
-		return f.encode(g.list(wire.KindClusterEvents, f.sys.now(), pages))
+		return f.encode(listOf(g, wire.KindClusterEvents, f.sys.now(), pages))
 	}
 	text := ""
 	for _, page := range pages {

@@ -212,9 +212,9 @@ func (x *explained) document(now time.Time) any {
 		}
 	}
 	return struct {
-		list
+		wire.ClusterList[json.RawMessage]
 		Back *way `json:"back,omitempty"`
-	}{x.list(wire.KindClusterExplain, now, items), b}
+	}{listOf(&x.gathered, wire.KindClusterExplain, now, items), b}
 }
 
 func (x *explained) outcome() wire.Outcome {

@@ -57,20 +57,10 @@ func (g *gathered[T]) absences() render.Absences {
 	return render.Absences{Unreachable: g.unreachable, Problem: g.problem}
 }
 
-// list is a document with what several nodes answered, as they sent it.
-type list struct {
-	APIVersion  string             `json:"apiVersion"`
-	Kind        string             `json:"kind"`
-	Time        time.Time          `json:"time"`
-	Items       []json.RawMessage  `json:"items"`
-	Unreachable []wire.Unreachable `json:"unreachable"`
-	Problem     string             `json:"problem,omitempty"`
-}
-
-// list is of the items that the answers gave.
-func (g *gathered[T]) list(kind string, now time.Time, items []json.RawMessage) list {
-	return list{
-		APIVersion: wire.APIVersion, Kind: kind, Time: now.UTC(), Items: append([]json.RawMessage{}, items...),
+// listOf is a document of the items that the answers gave.
+func listOf[T, I any](g *gathered[T], kind string, now time.Time, items []I) wire.ClusterList[I] {
+	return wire.ClusterList[I]{
+		APIVersion: wire.APIVersion, Kind: kind, Time: now.UTC(), Items: append([]I{}, items...),
 		Unreachable: append([]wire.Unreachable{}, g.unreachable...), Problem: g.problem,
 	}
 }
@@ -89,7 +79,7 @@ func (g *gathered[T]) encoded(p *printer, kind string, raw func(T) (json.RawMess
 	if p.fleet.one {
 		return p.document(items[0])
 	}
-	return p.encode(g.list(kind, p.sys.now(), items))
+	return p.encode(listOf(g, kind, p.sys.now(), items))
 }
 
 // complain says who did not answer, where the output does not, and returns the

@@ -61,10 +61,7 @@ func (p *printer) matrix(ctx context.Context) error {
 }
 
 func matrixDocument(g *gathered[*survey], now time.Time) wire.Matrix {
-	m := wire.Matrix{
-		APIVersion: wire.APIVersion, Kind: wire.KindMatrix, Time: now.UTC(), Items: []wire.MatrixRow{},
-		Unreachable: append([]wire.Unreachable{}, g.unreachable...), Problem: g.problem,
-	}
+	var rows []wire.MatrixRow
 	for _, a := range g.answers {
 		d := &a.value.status.Document
 		row := wire.MatrixRow{
@@ -76,7 +73,7 @@ func matrixDocument(g *gathered[*survey], now time.Time) wire.Matrix {
 				Peer: l.Peer, Family: l.Family, Lease: l.Lease, State: l.State, Effect: l.Effect, Partial: l.Partial,
 			})
 		}
-		m.Items = append(m.Items, row)
+		rows = append(rows, row)
 	}
-	return m
+	return listOf(g, wire.KindMatrix, now, rows)
 }

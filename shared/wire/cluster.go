@@ -8,13 +8,13 @@ import (
 	"routewatch/shared/verdict"
 )
 
-// ClusterStatus is what the exporters of several nodes said at one moment. No
-// exporter serves it: `routewatch status` makes it of their answers.
-type ClusterStatus struct {
-	APIVersion string       `json:"apiVersion"`
-	Kind       string       `json:"kind"`
-	Time       time.Time    `json:"time"`  // when they were asked, by the clock of who asked
-	Items      []NodeStatus `json:"items"` // by node
+// ClusterList is what the exporters of several nodes said at one moment. No
+// exporter serves it: `routewatch` makes it of their answers.
+type ClusterList[T any] struct {
+	APIVersion string    `json:"apiVersion"`
+	Kind       string    `json:"kind"`
+	Time       time.Time `json:"time"`  // when they were asked, by the clock of who asked
+	Items      []T       `json:"items"` // by node
 	// Unreachable are the nodes about which nothing is known.
 	Unreachable []Unreachable `json:"unreachable"`
 	// Problem says why there may be nodes that are not even named here; "" if
@@ -22,21 +22,20 @@ type ClusterStatus struct {
 	Problem string `json:"problem,omitempty"`
 }
 
+// ClusterStatus is how each node is: `routewatch status -o json`.
+type ClusterStatus = ClusterList[NodeStatus]
+
+// Matrix is how each node sees each peer: `routewatch matrix -o json`.
+type Matrix = ClusterList[MatrixRow]
+
+// Diff is what the kernels lack and have too much: `routewatch diff -o json`.
+type Diff = ClusterList[NodeDiff]
+
 // Unreachable is a node without an answer.
 type Unreachable struct {
 	Node     string `json:"node,omitempty"`     // "" if not known
 	Exporter string `json:"exporter,omitempty"` // its URL, or its pod as NAMESPACE/NAME; "" if the node has none
 	Problem  string `json:"problem"`            // for a person: why, and what to do
-}
-
-// Matrix is how each node sees each peer: `routewatch matrix -o json`.
-type Matrix struct {
-	APIVersion  string        `json:"apiVersion"`
-	Kind        string        `json:"kind"`
-	Time        time.Time     `json:"time"`
-	Items       []MatrixRow   `json:"items"` // by node
-	Unreachable []Unreachable `json:"unreachable"`
-	Problem     string        `json:"problem,omitempty"`
 }
 
 // MatrixRow is what one node says of all peers.
@@ -56,16 +55,6 @@ type MatrixCell struct {
 	State   verdict.State   `json:"state"`
 	Effect  verdict.Effect  `json:"effect"`
 	Partial bool            `json:"partial,omitempty"`
-}
-
-// Diff is what the kernels lack and have too much: `routewatch diff -o json`.
-type Diff struct {
-	APIVersion  string        `json:"apiVersion"`
-	Kind        string        `json:"kind"`
-	Time        time.Time     `json:"time"`
-	Items       []NodeDiff    `json:"items"` // by node
-	Unreachable []Unreachable `json:"unreachable"`
-	Problem     string        `json:"problem,omitempty"`
 }
 
 // NodeDiff is that of one node.
