@@ -211,14 +211,14 @@ func (b *bundle) ofCluster(ctx context.Context, answers []answer[*client.Status]
 		node = b.fleet.members[0].node
 	}
 	nodes, err := b.fleet.cluster.FlannelNodes(ctx, node)
-	if err := b.add(made("cluster/nodes.json", nodes, granted(err, ""))); err != nil {
+	if err := b.add(made("cluster/nodes.json", nodes, err)); err != nil {
 		return err
 	}
 	pods, err := b.fleet.cluster.FlannelPods(ctx, node)
 	slices.SortFunc(pods, func(x, y cluster.FlannelPod) int {
 		return cmp.Or(cmp.Compare(x.Node, y.Node), cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
 	})
-	if err := b.add(made("cluster/flannel-pods.json", append([]cluster.FlannelPod{}, pods...), granted(err, ""))); err != nil {
+	if err := b.add(made("cluster/flannel-pods.json", append([]cluster.FlannelPod{}, pods...), err)); err != nil {
 		return err
 	}
 	worst := map[string]int{}
@@ -228,22 +228,8 @@ func (b *bundle) ofCluster(ctx context.Context, answers []answer[*client.Status]
 	slices.SortStableFunc(pods, func(x, y cluster.FlannelPod) int { return cmp.Compare(worst[x.Node], worst[y.Node]) })
 	return inOrder(ctx, b, pods, func(p cluster.FlannelPod) []part {
 		log, err := b.fleet.cluster.Log(ctx, p.Namespace, p.Name, p.Container, logLines)
-		return []part{{fmt.Sprintf("cluster/logs/%s/%s.log", fileName(p.Namespace), fileName(p.Name)), []byte(log), granted(err, p.Namespace)}}
+		return []part{{fmt.Sprintf("cluster/logs/%s/%s.log", fileName(p.Namespace), fileName(p.Name)), []byte(log), err}}
 	})
-}
-
-// granted says of an error that may be a lack of rights which of deploy/reader.yaml
-// helps: of a namespace the one for logs, else that for the whole cluster.
-func granted(err error, namespace string) error {
-	switch {
-	case err == nil || !cluster.Forbidden(err):
-		return err
-	case namespace == "":
-		return fmt.Errorf("%w; grant it: "+
-			"kubectl create clusterrolebinding routewatch-reader-NAME --clusterrole=routewatch-reader --user=NAME", err)
-	}
-	return fmt.Errorf("%w; grant it: "+
-		"kubectl -n %s create rolebinding routewatch-log-reader-NAME --clusterrole=routewatch-log-reader --user=NAME", err, namespace)
 }
 
 // made is a document that was made here.

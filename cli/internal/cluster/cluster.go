@@ -188,5 +188,16 @@ func is(err error, code int) bool {
 	return ok && e.Code == code
 }
 
-// Forbidden reports whether the API server says that a right is missing.
-func Forbidden(err error) bool { return is(err, http.StatusForbidden) }
+// granted adds to a lack of rights which role of deploy/reader.yaml grants it: in a
+// namespace the one for logs, else that for the whole cluster.
+func granted(err error, namespace string) error {
+	switch {
+	case !is(err, http.StatusForbidden):
+		return err
+	case namespace == "":
+		return fmt.Errorf("%w; grant it: "+
+			"kubectl create clusterrolebinding routewatch-reader-NAME --clusterrole=routewatch-reader --user=NAME", err)
+	}
+	return fmt.Errorf("%w; grant it: "+
+		"kubectl -n %s create rolebinding routewatch-log-reader-NAME --clusterrole=routewatch-log-reader --user=NAME", err, namespace)
+}

@@ -65,8 +65,7 @@ func (c *Cluster) Exporters(ctx context.Context) (e Exporters, err error) {
 		return e, err
 	}
 	if err != nil {
-		e.Problem = fmt.Sprintf("whether every node has an exporter is not known: %v; grant it: "+
-			"kubectl create clusterrolebinding routewatch-reader-NAME --clusterrole=routewatch-reader --user=NAME", err)
+		e.Problem = fmt.Sprintf("whether every node has an exporter is not known: %v", granted(err, ""))
 	}
 	for _, n := range nodes {
 		if !seen[n] {

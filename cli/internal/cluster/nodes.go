@@ -36,7 +36,7 @@ func (c *Cluster) FlannelNodes(ctx context.Context, name string) ([]FlannelNode,
 			}
 		}
 		if err := c.get(ctx, "nodes", query, asJSON, &page); err != nil {
-			return nil, err
+			return nil, granted(err, "")
 		}
 		for _, n := range page.Items {
 			all = append(all, FlannelNode{n.Metadata.Name, append([]string{}, n.Spec.PodCIDRs...), flannelAnnotations(n.Metadata.Annotations)})

@@ -35,7 +35,7 @@ func (c *Cluster) Pod(ctx context.Context, name string) (p Pod, err error) {
 			namespace, c.Name())
 	}
 	if err != nil {
-		return p, err
+		return p, granted(err, "")
 	}
 	p = Pod{Namespace: namespace, Name: short, Node: object.Spec.NodeName, HostNetwork: object.Spec.HostNetwork}
 	for _, ip := range object.Status.PodIPs {
@@ -79,7 +79,7 @@ func (c *Cluster) FlannelPods(ctx context.Context, node string) ([]FlannelPod, e
 		query.Set("labelSelector", selector)
 		pods, err := c.pods(ctx, "", maps.Clone(query))
 		if err != nil {
-			return nil, err
+			return nil, granted(err, "")
 		}
 		for i := range pods {
 			if p := flannelPod(&pods[i]); !contains(found, p) {
@@ -123,5 +123,5 @@ func flannelPod(p *corev1.Pod) FlannelPod {
 func (c *Cluster) Log(ctx context.Context, namespace, pod, container string, lines int) (string, error) {
 	query := url.Values{"container": {container}, "tailLines": {strconv.Itoa(lines)}, "limitBytes": {strconv.Itoa(4 << 20)}}
 	body, err := c.raw(ctx, "namespaces/"+url.PathEscape(namespace)+"/pods/"+url.PathEscape(pod)+"/log", query, "*/*")
-	return string(body), err
+	return string(body), granted(err, namespace)
 }
