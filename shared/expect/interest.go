@@ -103,7 +103,7 @@ func InterestOf(c Config, set *lease.Set) Interest {
 // MayBeDirect reports whether a route has the form that flannel gives one for a
 // lease without a tunnel: via a node, in table main, and with protocol boot,
 // as flannel writes it. Other programs' routes are among them.
-func MayBeDirect(r netstate.Route) bool {
+func MayBeDirect(r *netstate.Route) bool {
 	return r.Type == netstate.Unicast && r.Table == netstate.TableMain && r.Protocol == protocolBoot &&
 		!r.Multipath && r.Gateway.IsValid() && r.Gateway != r.Dst.Addr()
 }

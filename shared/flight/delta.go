@@ -18,29 +18,34 @@ type edit[T any] struct {
 // both begin and end with is found by comparing, items that moved by looking
 // them up, so that it takes linear time.
 func diff[T comparable](was, is []T) []edit[T] {
+	return diffRefs(netstate.Refs(was), netstate.Refs(is))
+}
+
+func diffRefs[T comparable](was, is []*T) []edit[T] {
+	same := func(a, b *T) bool { return a == b || *a == *b }
 	head, tail := 0, 0
-	for head < len(was) && head < len(is) && was[head] == is[head] {
+	for head < len(was) && head < len(is) && same(was[head], is[head]) {
 		head++
 	}
 	if head == len(was) && head == len(is) {
 		return nil
 	}
-	for tail < len(was)-head && tail < len(is)-head && was[len(was)-1-tail] == is[len(is)-1-tail] {
+	for tail < len(was)-head && tail < len(is)-head && same(was[len(was)-1-tail], is[len(is)-1-tail]) {
 		tail++
 	}
 	places := make(map[T]int, len(was)-head-tail)
 	for i := head; i < len(was)-tail; i++ {
-		places[was[i]] = i
+		places[*was[i]] = i
 	}
 	edits := []edit[T]{{N: head}}
 	for _, item := range is[head : len(is)-tail] {
 		last := &edits[len(edits)-1]
-		if end := last.From + last.N; len(last.New) == 0 && end < len(was) && was[end] == item {
+		if end := last.From + last.N; len(last.New) == 0 && end < len(was) && same(was[end], item) {
 			last.N++
-		} else if at, ok := places[item]; ok {
+		} else if at, ok := places[*item]; ok {
 			edits = append(edits, edit[T]{From: at, N: 1})
 		} else {
-			last.New = append(last.New, item)
+			last.New = append(last.New, *item)
 		}
 	}
 	if tail > 0 {
@@ -53,15 +58,24 @@ var errEdit = errors.New("expected changes of the record before it, found such o
 
 // patch makes the list that diff was given.
 func patch[T any](was []T, edits []edit[T]) ([]T, error) {
+	return patchBy(was, edits, func(fresh []T) []T { return fresh })
+}
+
+func patchRefs[T any](was []*T, edits []edit[T]) ([]*T, error) {
+	return patchBy(was, edits, netstate.Refs[T])
+}
+
+// patchBy is patch for a list of other items than those of the edits.
+func patchBy[E, T any](was []E, edits []edit[T], items func([]T) []E) ([]E, error) {
 	if edits == nil {
 		return was, nil
 	}
-	var is []T
+	var is []E
 	for _, e := range edits {
 		if e.From < 0 || e.N < 0 || e.From > len(was) || e.N > len(was)-e.From || len(is)+e.N+len(e.New) > maxItems {
 			return nil, errEdit
 		}
-		is = append(append(is, was[e.From:e.From+e.N]...), e.New...)
+		is = append(append(is, was[e.From:e.From+e.N]...), items(e.New)...)
 	}
 	return is, nil
 }
@@ -116,8 +130,8 @@ func diffState(was, is *netstate.State) *stateDelta {
 	d := &stateDelta{
 		Rest:  *is,
 		Links: diff(was.Links, is.Links), Addrs: diff(was.Addrs, is.Addrs), Rules: diff(was.Rules, is.Rules),
-		Routes: diff(was.Routes, is.Routes), Neighbors: diff(was.Neighbors, is.Neighbors), FDB: diff(was.FDB, is.FDB),
-		Lookups: diff(was.Lookups, is.Lookups), NetConf: diff(was.NetConf, is.NetConf),
+		Routes: diffRefs(was.Routes, is.Routes), Neighbors: diff(was.Neighbors, is.Neighbors), FDB: diff(was.FDB, is.FDB),
+		Lookups: diffRefs(was.Lookups, is.Lookups), NetConf: diff(was.NetConf, is.NetConf),
 		TouchedNone: none(is.Touched),
 	}
 	r := &d.Rest
@@ -134,10 +148,10 @@ func (d *stateDelta) patch(was *netstate.State) (*netstate.State, error) {
 	is.Links, errs[0] = patch(was.Links, d.Links)
 	is.Addrs, errs[1] = patch(was.Addrs, d.Addrs)
 	is.Rules, errs[2] = patch(was.Rules, d.Rules)
-	is.Routes, errs[3] = patch(was.Routes, d.Routes)
+	is.Routes, errs[3] = patchRefs(was.Routes, d.Routes)
 	is.Neighbors, errs[4] = patch(was.Neighbors, d.Neighbors)
 	is.FDB, errs[5] = patch(was.FDB, d.FDB)
-	is.Lookups, errs[6] = patch(was.Lookups, d.Lookups)
+	is.Lookups, errs[6] = patchRefs(was.Lookups, d.Lookups)
 	is.NetConf, errs[7] = patch(was.NetConf, d.NetConf)
 	is.Touched = some(is.Touched, d.TouchedNone)
 	return &is, errors.Join(errs[:]...)

@@ -68,19 +68,19 @@ func input(peers int, now time.Time) judge.Input {
 		},
 		Addrs:  []netstate.Addr{{Device: 3, Prefix: netip.PrefixFrom(subnet(1).Addr(), 32)}, {Device: 2, Prefix: netip.PrefixFrom(set.Own[0].PublicIP, 16)}},
 		Rules:  []netstate.Rule{{Family: netstate.IPv4, Priority: 32766, Table: 254, Action: 1}},
-		Routes: []netstate.Route{main, lan}, Counters: netstate.Counters{Resyncs: map[string]uint64{"start": 1}},
+		Routes: []*netstate.Route{&main, &lan}, Counters: netstate.Counters{Resyncs: map[string]uint64{"start": 1}},
 	}
 	for n := 2; n < 2+peers; n++ {
 		l := of(n)
 		set.Leases = append(set.Leases, l)
 		r := netstate.Route{Table: 254, Dst: l.Subnet, Type: netstate.Unicast, Protocol: 3, Device: 3, Gateway: l.Subnet.Addr(), OnLink: true}
-		state.Routes = append(state.Routes, r)
+		state.Routes = append(state.Routes, &r)
 		state.Neighbors = append(state.Neighbors, netstate.Neighbor{Device: 3, IP: l.Subnet.Addr(), MAC: l.MAC, State: netstate.NUDPermanent})
 		state.FDB = append(state.FDB, netstate.FDBEntry{Device: 3, MAC: l.MAC, Dst: l.PublicIP, State: netstate.NUDPermanent})
 		for _, src := range []netip.Addr{{}, subnet(1).Addr()} {
-			state.Lookups = append(state.Lookups, netstate.Lookup{Query: netstate.Query{Dst: expect.PodAddress(l.Subnet), Src: src}, Route: r})
+			state.Lookups = append(state.Lookups, &netstate.Lookup{Query: netstate.Query{Dst: expect.PodAddress(l.Subnet), Src: src}, Route: r})
 		}
-		state.Lookups = append(state.Lookups, netstate.Lookup{Query: netstate.Query{Dst: l.PublicIP}, Route: lan})
+		state.Lookups = append(state.Lookups, &netstate.Lookup{Query: netstate.Query{Dst: l.PublicIP}, Route: lan})
 	}
 	state.Sort()
 	return judge.Input{Set: set, State: state, Now: now}
@@ -90,11 +90,11 @@ func input(peers int, now time.Time) judge.Input {
 func flapped(in judge.Input, now time.Time) judge.Input {
 	s := *in.State
 	s.At, s.Triggered = now, now
-	s.Routes = slices.DeleteFunc(slices.Clone(s.Routes), func(r netstate.Route) bool { return r.Device == 3 })
+	s.Routes = slices.DeleteFunc(slices.Clone(s.Routes), func(r *netstate.Route) bool { return r.Device == 3 })
 	s.Neighbors, s.Lookups = nil, slices.Clone(s.Lookups)
-	for i := range s.Lookups {
-		if s.Lookups[i].Route.Device == 3 {
-			s.Lookups[i].Route = in.State.Routes[0]
+	for i, l := range s.Lookups {
+		if l.Route.Device == 3 {
+			s.Lookups[i] = &netstate.Lookup{Query: l.Query, Route: *in.State.Routes[0]}
 		}
 	}
 	s.Hints = []netstate.Hint{
@@ -245,7 +245,12 @@ func fill(t *rapid.T, v reflect.Value, path string) {
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), rapid.IntRange(0, 3).Draw(t, path), 3))
 		for i := range v.Len() {
-			fill(t, v.Index(i), path)
+			e := v.Index(i)
+			if e.Kind() == reflect.Pointer { // lists hold no nil
+				e.Set(reflect.New(e.Type().Elem()))
+				e = e.Elem()
+			}
+			fill(t, e, path)
 		}
 	case reflect.Array:
 		for i := range v.Len() {

@@ -211,7 +211,7 @@ func (f *fold) leaseChanges() []wire.Change {
 		return nil
 	}
 	var changes []wire.Change
-	add := func(t verdict.EventType, l wire.Lease, detail string) {
+	add := func(t verdict.EventType, l *wire.Lease, detail string) {
 		c := wire.Change{Time: f.in.Now, Type: t, Family: l.Family, Peer: l.Peer, Detail: detail}
 		if l.Lease.IsValid() {
 			c.Object = l.Lease.String()
@@ -221,11 +221,11 @@ func (f *fold) leaseChanges() []wire.Change {
 	old, set := f.prev.Leases, f.set.Leases
 	for len(old) > 0 || len(set) > 0 {
 		switch {
-		case len(set) == 0 || len(old) > 0 && compareKey(old[0], set[0]) < 0:
+		case len(set) == 0 || len(old) > 0 && compareKey(old[0], &set[0]) < 0:
 			add(verdict.LeaseRemoved, old[0], "")
 			old = old[1:]
-		case len(old) == 0 || compareKey(old[0], set[0]) > 0:
-			add(verdict.LeaseAdded, wire.Lease{Peer: set[0].Peer, Family: set[0].Family, Lease: set[0].Subnet}, "")
+		case len(old) == 0 || compareKey(old[0], &set[0]) > 0:
+			add(verdict.LeaseAdded, &wire.Lease{Peer: set[0].Peer, Family: set[0].Family, Lease: set[0].Subnet}, "")
 			set = set[1:]
 		default:
 			if d := differences(attributesOf(old[0]), attributesOfLease(set[0])); d != "" {
@@ -247,7 +247,7 @@ type attributes struct {
 	publicKey string
 }
 
-func attributesOf(l wire.Lease) attributes {
+func attributesOf(l *wire.Lease) attributes {
 	return attributes{l.Lease, l.PublicIP, l.Backend, l.VNI, l.MAC, l.PublicKey}
 }
 

@@ -132,7 +132,7 @@ func (p *path) actualPeer() string {
 }
 
 // step names an existing route.
-func (p *path) step(v mend.Verb, r netstate.Route) mend.Step {
+func (p *path) step(v mend.Verb, r *netstate.Route) mend.Step {
 	s := mend.Step{Verb: v, Type: r.Type, Prefix: r.Dst, Table: r.Table, Priority: r.Priority}
 	// A route with several next hops or a next-hop object is named by its key alone.
 	if !r.Multipath && r.NextHopID == 0 {
@@ -154,7 +154,7 @@ func lookupText(e *evidence, l netstate.Lookup) string {
 	if l.Errno != 0 {
 		return b.String() + ": " + errnoText(l.Errno)
 	}
-	r := l.Route
+	r := &l.Route
 	if r.Type != netstate.Unicast {
 		return b.String() + " is " + r.Type.String() + " by " + matched(r)
 	}
@@ -165,7 +165,7 @@ func lookupText(e *evidence, l netstate.Lookup) string {
 	return b.String() + " by " + matched(r)
 }
 
-func matched(r netstate.Route) string {
+func matched(r *netstate.Route) string {
 	s := "route " + r.Dst.String()
 	if r.Dst.Bits() == 0 {
 		s = "the default route"
@@ -227,7 +227,7 @@ func (p *path) restart(opts Options) wire.Advice {
 
 // byRule: packets are discarded although no route does that.
 func (p *path) byRule() bool {
-	discards := func(r netstate.Route) bool { return r.Type.Discards() }
+	discards := func(r *netstate.Route) bool { return r.Type.Discards() }
 	return !slices.ContainsFunc(p.e.exact, discards) && !slices.ContainsFunc(p.e.inside, discards)
 }
 
@@ -278,7 +278,7 @@ func (p *path) addRoute(steps []mend.Step) []mend.Step {
 	if !p.consulted(netstate.TableMain) {
 		there = p.e.exact // it is in main, where packets will meet it once a rule leads there
 	}
-	if slices.ContainsFunc(there, func(r netstate.Route) bool { return p.isForm(p.form, r) }) {
+	if slices.ContainsFunc(there, func(r *netstate.Route) bool { return p.isForm(p.form, r) }) {
 		return steps
 	}
 	if !p.form.Dst.IsValid() || p.cannotInstall() != "" {
@@ -329,7 +329,7 @@ func defaultPriority(dst netip.Prefix) uint32 {
 }
 
 // addressOf finds the address whose local route r is.
-func (p *path) addressOf(r netstate.Route) netip.Prefix {
+func (p *path) addressOf(r *netstate.Route) netip.Prefix {
 	for a := range p.e.state.AddrsOf(r.Device) {
 		if a.Addr() == r.Dst.Addr() {
 			return a

@@ -101,9 +101,9 @@ func (x *explainer) place() {
 		x.lease(l)
 		return
 	}
-	i := slices.IndexFunc(x.s.Leases, func(l wire.Lease) bool { return l.PublicIP == x.address })
+	i := slices.IndexFunc(x.s.Leases, func(l *wire.Lease) bool { return l.PublicIP == x.address })
 	if i >= 0 {
-		l := x.s.Leases[i]
+		l := *x.s.Leases[i]
 		x.lease(l)
 		x.out.Place = wire.PlaceUnder
 		x.out.Answer = fmt.Sprintf("%s is the public IP of %s: packets to its pods are sent there; of their subnet %s this node says: %s",
@@ -115,17 +115,16 @@ func (x *explainer) place() {
 
 // holder is the lease with the narrowest subnet that has the address.
 func (x *explainer) holder() (wire.Lease, bool) {
-	best := -1
-	for i := range x.s.Leases {
-		l := &x.s.Leases[i]
-		if l.Lease.IsValid() && l.Lease.Contains(x.address) && (best < 0 || l.Lease.Bits() > x.s.Leases[best].Lease.Bits()) {
-			best = i
+	var best *wire.Lease
+	for _, l := range x.s.Leases {
+		if l.Lease.IsValid() && l.Lease.Contains(x.address) && (best == nil || l.Lease.Bits() > best.Lease.Bits()) {
+			best = l
 		}
 	}
-	if best < 0 {
+	if best == nil {
 		return wire.Lease{}, false
 	}
-	return x.s.Leases[best], true
+	return *best, true
 }
 
 // lease adds what a judged lease does not carry while it is well: the objects.
@@ -137,7 +136,7 @@ func (x *explainer) lease(l wire.Lease) {
 			x.out.Incidents = append(x.out.Incidents, i.Normal())
 		}
 	}
-	i := slices.IndexFunc(x.set.Leases, func(o lease.Lease) bool { return compareKey(l, o) == 0 })
+	i := slices.IndexFunc(x.set.Leases, func(o lease.Lease) bool { return compareKey(&l, &o) == 0 })
 	if i < 0 {
 		return
 	}
@@ -220,7 +219,7 @@ func (x *explainer) lookups(live Live) {
 	}
 	for _, l := range x.state.Lookups {
 		if l.Query.Dst == asked && l.Query.IIF == 0 {
-			add(l, "of the last snapshot: "+problem)
+			add(*l, "of the last snapshot: "+problem)
 		}
 	}
 }

@@ -31,21 +31,22 @@ func (f *fold) incidents() {
 		g.add(&i)
 		alive[i.ID], old[i.ID] = !f.next.LeasesRead, true
 	}
-	for i := range f.next.Leases {
-		l := &f.next.Leases[i]
+	for i, l := range f.next.Leases {
 		if l.State == verdict.Unknown && g.byID[l.Incident] != nil {
 			alive[l.Incident] = true
 			continue
 		}
 		if !l.State.Bad() {
-			l.Incident = ""
+			f.setIncident(i, "")
 			continue
 		}
-		if g.byID[l.Incident] == nil {
-			l.Incident = f.join(&g, l)
+		id := l.Incident
+		if g.byID[id] == nil {
+			id = f.join(&g, l)
+			f.setIncident(i, id)
 		}
-		alive[l.Incident] = true
-		worsen(g.byID[l.Incident], l)
+		alive[id] = true
+		worsen(g.byID[id], l)
 	}
 	for id, i := range g.byID {
 		if !alive[id] {
@@ -63,6 +64,15 @@ func (f *fold) incidents() {
 		}
 		return slices.Compare([]byte(a.ID), []byte(b.ID))
 	})
+}
+
+// setIncident copies the lease if need be: it may be the previous snapshot's.
+func (f *fold) setIncident(i int, id string) {
+	if l := f.next.Leases[i]; l.Incident != id {
+		other := *l
+		other.Incident = id
+		f.next.Leases[i] = &other
+	}
 }
 
 // groups are the open incidents.

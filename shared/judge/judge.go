@@ -206,27 +206,28 @@ func (f *fold) devices() {
 // leases judges what the input touched and copies the rest.
 func (f *fold) leases() {
 	prev := f.prev.Leases
-	f.next.Leases = make([]wire.Lease, 0, len(f.set.Leases))
+	f.next.Leases = make([]*wire.Lease, 0, len(f.set.Leases))
 	for _, l := range f.set.Leases {
-		for len(prev) > 0 && compareKey(prev[0], l) < 0 {
+		for len(prev) > 0 && compareKey(prev[0], &l) < 0 {
 			prev = prev[1:]
 		}
 		var was *wire.Lease
-		if len(prev) > 0 && compareKey(prev[0], l) == 0 {
-			was = &prev[0]
+		if len(prev) > 0 && compareKey(prev[0], &l) == 0 {
+			was = prev[0]
 		}
 		if was != nil && f.in.Touched != nil && !slices.Contains(f.in.Touched, l.Subnet) {
-			f.keep(*was)
+			f.keep(was)
 			continue
 		}
 		chain := expect.ChainOf(f.opts.Flannel, f.set, l)
 		since := f.start(was, l)
-		f.keep(Lease(since, chain, f.view.evidence(chain), f.in.Now, f.opts))
+		judged := Lease(since, chain, f.view.evidence(chain), f.in.Now, f.opts)
+		f.keep(&judged)
 	}
 }
 
 // keep adds a judged lease and asks to be woken when its grace ends.
-func (f *fold) keep(l wire.Lease) {
+func (f *fold) keep(l *wire.Lease) {
 	f.next.Leases = append(f.next.Leases, l)
 	if l.State == verdict.Pending {
 		f.wakeAt(l.Changed.Add(f.opts.Grace))
@@ -265,7 +266,7 @@ func (f *fold) start(was *wire.Lease, l lease.Lease) wire.Lease {
 	return prev
 }
 
-func compareKey(w wire.Lease, l lease.Lease) int {
+func compareKey(w *wire.Lease, l *lease.Lease) int {
 	return cmp.Or(cmp.Compare(w.Peer, l.Peer), cmp.Compare(w.Family, l.Family), w.Lease.Compare(l.Subnet))
 }
 

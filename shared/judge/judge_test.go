@@ -911,7 +911,7 @@ func TestNext_Forwarding(t *testing.T) {
 			w.netconf = []netstate.NetConf{tt.conf}
 			in := w.input()
 			q := netstate.Query{Dst: expect.PodAddress(w.peers[0].Subnet), Src: expect.PodAddress(w.own[0].Subnet), IIF: ifCNI}
-			in.State.Lookups = append(in.State.Lookups, netstate.Lookup{Query: q, Errno: netstate.ErrnoUnreachable})
+			in.State.Lookups = append(in.State.Lookups, &netstate.Lookup{Query: q, Errno: netstate.ErrnoUnreachable})
 			in.State.Sort()
 			s, _ := Next(opts, nil, in)
 			if len(s.NodeProblems) != 1 || s.NodeProblems[0].Problem != tt.want || s.Healthy {
@@ -957,7 +957,7 @@ func TestNext_ForwardingIPv6(t *testing.T) {
 			in := w.input()
 			if tt.pods {
 				q := netstate.Query{Dst: expect.PodAddress(w.peers[0].Subnet), Src: expect.PodAddress(w.own[0].Subnet), IIF: ifCNI}
-				in.State.Lookups = append(in.State.Lookups, netstate.Lookup{Query: q, Route: in.State.RoutesTo(w.peers[0].Subnet)[0]})
+				in.State.Lookups = append(in.State.Lookups, &netstate.Lookup{Query: q, Route: *in.State.RoutesTo(w.peers[0].Subnet)[0]})
 				in.State.Sort()
 			}
 			s, _ := Next(opts, nil, in)

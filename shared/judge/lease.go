@@ -128,7 +128,7 @@ func (p *path) find() finding {
 		case verdict.LinkDown:
 			f.reason = "the route's device has no carrier and the kernel skips the route"
 		case verdict.Blackholed:
-			f.partial = slices.ContainsFunc(e.inside, func(r netstate.Route) bool { return r.Type.Discards() })
+			f.partial = slices.ContainsFunc(e.inside, func(r *netstate.Route) bool { return r.Type.Discards() })
 		case verdict.Shadowed:
 			f.partial = inside(e.out, subnet) || inside(e.from, subnet)
 		}
@@ -160,7 +160,7 @@ func (p *path) route(onPath bool) (verdict.State, bool) {
 	switch {
 	case !onPath && !found:
 		return verdict.Missing, false
-	case slices.ContainsFunc(candidates, func(r netstate.Route) bool { return r.Dead && p.isForm(p.form, r) }):
+	case slices.ContainsFunc(candidates, func(r *netstate.Route) bool { return r.Dead && p.isForm(p.form, r) }):
 		return verdict.LinkDown, false
 	case p.e.out.Discarded() || best.Type.Discards():
 		return verdict.Blackholed, false
@@ -234,16 +234,16 @@ func (p *path) leftOver() bool {
 
 // best is the route for exactly the expected destination that wins: the one that
 // the kernel answered with, else the one with the lowest metric.
-func (p *path) best(candidates []netstate.Route) (netstate.Route, bool) {
-	for _, l := range []netstate.Lookup{p.e.out, p.e.from} {
+func (p *path) best(candidates []*netstate.Route) (*netstate.Route, bool) {
+	for _, l := range []*netstate.Lookup{&p.e.out, &p.e.from} {
 		if l.Errno == 0 && l.Route.Dst == p.form.Dst {
-			return l.Route, true
+			return &l.Route, true
 		}
 	}
 	if len(candidates) == 0 {
-		return netstate.Route{}, false
+		return &netstate.Route{}, false
 	}
-	return slices.MinFunc(candidates, func(a, b netstate.Route) int { return int(int64(a.Priority) - int64(b.Priority)) }), true
+	return slices.MinFunc(candidates, func(a, b *netstate.Route) int { return int(int64(a.Priority) - int64(b.Priority)) }), true
 }
 
 // diverted: a rule other than the kernel's three sent the packet elsewhere. A

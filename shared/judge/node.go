@@ -162,7 +162,7 @@ func (f *fold) ownSubnetDiverted(own lease.Lease) {
 	case netstate.TableLocal, netstate.TableMain, netstate.TableDefault:
 		return
 	}
-	toPods := func(r netstate.Route) bool {
+	toPods := func(r *netstate.Route) bool {
 		return r.Type == netstate.Unicast && r.Table == netstate.TableMain && !r.Gateway.IsValid() && !f.view.isFlannel(r.Device)
 	}
 	for _, r := range f.state.RoutesTo(own.Subnet) {
@@ -190,9 +190,9 @@ const protocolKernel = 2
 
 // outranked reports whether another route for the same destination wins over r:
 // of those in one table the one with the lowest metric does, and the first of several.
-func outranked(r netstate.Route, exact []netstate.Route) bool {
+func outranked(r *netstate.Route, exact []*netstate.Route) bool {
 	for _, o := range exact {
-		if o == r {
+		if *o == *r {
 			return false
 		}
 		if o.Table == r.Table && o.Priority <= r.Priority {
@@ -232,7 +232,7 @@ func (f *fold) forwarding(own lease.Lease) {
 
 // isOK reports whether the lease that the pod address stands for is ok.
 func (f *fold) isOK(pod netip.Addr) bool {
-	return slices.ContainsFunc(f.next.Leases, func(l wire.Lease) bool {
+	return slices.ContainsFunc(f.next.Leases, func(l *wire.Lease) bool {
 		return l.State == verdict.OK && l.Lease.Contains(pod)
 	})
 }

@@ -32,7 +32,7 @@ func (p *path) choose() {
 		}
 	}
 	for _, f := range forms {
-		if slices.ContainsFunc(p.candidates(), func(r netstate.Route) bool { return p.isForm(f, r) }) {
+		if slices.ContainsFunc(p.candidates(), func(r *netstate.Route) bool { return p.isForm(f, r) }) {
 			p.form = f
 			return
 		}
@@ -41,7 +41,7 @@ func (p *path) choose() {
 
 // isForm compares by gateway and device only: a route's protocol, scope and
 // metric say nothing about where packets go.
-func (p *path) isForm(f expect.Form, r netstate.Route) bool {
+func (p *path) isForm(f expect.Form, r *netstate.Route) bool {
 	if r.Type != netstate.Unicast || r.Multipath || r.Gateway != f.Gateway {
 		return false
 	}
@@ -78,15 +78,15 @@ func (p *path) outward() netstate.Link {
 }
 
 func (p *path) matches(f expect.Form, l netstate.Lookup) bool {
-	return l.Errno == 0 && p.isForm(f, l.Route)
+	return l.Errno == 0 && p.isForm(f, &l.Route)
 }
 
 func (p *path) onForm(l netstate.Lookup) bool { return p.matches(p.form, l) }
 
 // candidates are the routes for exactly the subnet that packets can meet: in
 // main and default, and in whatever table the lookups came through.
-func (p *path) candidates() []netstate.Route {
-	var c []netstate.Route
+func (p *path) candidates() []*netstate.Route {
+	var c []*netstate.Route
 	for _, r := range p.e.exact {
 		switch r.Table {
 		case p.e.out.Route.Table, p.e.from.Route.Table:
@@ -117,5 +117,5 @@ func (p *path) consulted(table uint32) bool {
 
 func (p *path) present() bool {
 	return p.onForm(p.e.out) && p.onForm(p.e.from) ||
-		slices.ContainsFunc(p.candidates(), func(r netstate.Route) bool { return p.isForm(p.form, r) })
+		slices.ContainsFunc(p.candidates(), func(r *netstate.Route) bool { return p.isForm(p.form, r) })
 }

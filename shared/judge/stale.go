@@ -102,7 +102,7 @@ func (f *fold) unexplainedByVXLAN(
 }
 
 // deletion is the step that deletes a route through a device.
-func deletion(r netstate.Route, device string) mend.Step {
+func deletion(r *netstate.Route, device string) mend.Step {
 	return mend.Step{
 		Verb: mend.RouteDelete, Type: r.Type, Prefix: r.Dst, Gateway: r.Gateway, Device: device, Table: r.Table, Priority: r.Priority,
 	}
@@ -113,7 +113,7 @@ func deletion(r netstate.Route, device string) mend.Step {
 // destination (vxlan) or via a node (ipip); on another device via a node, for a
 // part of the pod network, and as flannel writes it with protocol boot, since
 // other programs' routes are there as well.
-func (f *fold) flannelsForm(r netstate.Route, device int) bool {
+func (f *fold) flannelsForm(r *netstate.Route, device int) bool {
 	if r.Type != netstate.Unicast || r.Table == netstate.TableLocal || !r.Gateway.IsValid() || r.Multipath {
 		return false
 	}

@@ -26,7 +26,7 @@ func summarize(s *wire.Snapshot) wire.Summary {
 		return &sum.Families[i]
 	}
 	for i := range s.Leases {
-		l := &s.Leases[i]
+		l := s.Leases[i]
 		f := of(l.Family)
 		f.States[l.State]++
 		f.Effects[l.Effect]++

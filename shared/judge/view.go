@@ -19,7 +19,7 @@ type view struct {
 	flannel  map[netstate.Family]netstate.Link // this node's flannel device
 	external map[netstate.Family]netstate.Link // the device that has this node's own public IP
 	all      []int                             // ifindex of every flannel device: with vxlan those that have one of our VNIs
-	wide     []netstate.Route                  // routes through flannel devices that have no gateway
+	wide     []*netstate.Route                 // routes through flannel devices that have no gateway
 	source   map[netstate.Family]netip.Addr    // own flannel address, if a device has it
 	peers    map[int]peers                     // of the WireGuard devices, by ifindex
 }
@@ -179,8 +179,8 @@ type evidence struct {
 
 	out      netstate.Lookup   // O: plain output
 	from     netstate.Lookup   // F: from the node's own flannel address; out again where that is not known
-	exact    []netstate.Route  // for exactly what the expected route is for, local table left out
-	inside   []netstate.Route  // for a true part of that which overlaps the subnet, all tables
+	exact    []*netstate.Route // for exactly what the expected route is for, local table left out
+	inside   []*netstate.Route // for a true part of that which overlaps the subnet, all tables
 	paths    []netstate.Lookup // the lookups of inside, those that were asked
 	underlay netstate.Lookup   // of the public IP
 	lower    netstate.Link     // the device that underlay takes
@@ -250,10 +250,10 @@ func (v *view) routes(e *evidence, c expect.Chain) {
 		inside = slices.Concat(exact, inside)
 		exact = v.state.RoutesTo(form.Dst)
 		if !form.Dst.IsValid() {
-			exact = slices.DeleteFunc(slices.Clone(v.wide), func(r netstate.Route) bool { return !covers(r.Dst, l.Subnet) })
+			exact = slices.DeleteFunc(slices.Clone(v.wide), func(r *netstate.Route) bool { return !covers(r.Dst, l.Subnet) })
 		}
-		for _, between := range []netstate.Route{e.out.Route, e.from.Route} {
-			if !slices.Contains(exact, between) && !slices.Contains(inside, between) &&
+		for _, between := range []*netstate.Route{&e.out.Route, &e.from.Route} {
+			if !has(exact, between) && !has(inside, between) &&
 				covers(form.Dst, between.Dst) && covers(between.Dst, l.Subnet) {
 				inside = append(inside, between)
 			}
@@ -265,6 +265,10 @@ func (v *view) routes(e *evidence, c expect.Chain) {
 		}
 	}
 	e.inside = inside
+}
+
+func has(routes []*netstate.Route, route *netstate.Route) bool {
+	return slices.ContainsFunc(routes, func(r *netstate.Route) bool { return *r == *route })
 }
 
 // covers reports whether a is or holds b; false if either is not known.

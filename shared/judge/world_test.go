@@ -162,7 +162,7 @@ func (w *world) state() *netstate.State {
 	set := w.set()
 	s := &netstate.State{
 		At: w.at, Generation: w.generation, Complete: true,
-		Links: slices.Clone(w.links), Addrs: slices.Clone(w.addrs), Rules: slices.Clone(w.rules), Routes: slices.Clone(w.routes),
+		Links: slices.Clone(w.links), Addrs: slices.Clone(w.addrs), Rules: slices.Clone(w.rules), Routes: netstate.Refs(slices.Clone(w.routes)),
 		Neighbors: slices.Clone(w.neighbors), FDB: slices.Clone(w.fdb), NetConf: slices.Clone(w.netconf), Hints: slices.Clone(w.hints),
 		WireGuard: slices.Clone(w.wireguard),
 	}
@@ -171,7 +171,8 @@ func (w *world) state() *netstate.State {
 	ask := func(q netstate.Query) {
 		if !seen[q] {
 			seen[q] = true
-			s.Lookups = append(s.Lookups, w.lookup(s, q))
+			l := w.lookup(s, q)
+			s.Lookups = append(s.Lookups, &l)
 		}
 	}
 	in := expect.InterestOf(expect.Config{}, set)
@@ -222,7 +223,7 @@ func (w *world) lookup(s *netstate.State, q netstate.Query) netstate.Lookup {
 				continue
 			}
 			if best.Type == 0 || r.Dst.Bits() > best.Dst.Bits() || r.Dst.Bits() == best.Dst.Bits() && r.Priority < best.Priority {
-				best = r
+				best = *r
 			}
 		}
 		switch best.Type {

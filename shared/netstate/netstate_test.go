@@ -10,21 +10,21 @@ import (
 	"pgregory.net/rapid"
 )
 
-func r(dst string, table uint32) Route {
-	return Route{Table: table, Dst: netip.MustParsePrefix(dst), Type: Unicast}
+func r(dst string, table uint32) *Route {
+	return &Route{Table: table, Dst: netip.MustParsePrefix(dst), Type: Unicast}
 }
 
 func TestState_Routes(t *testing.T) {
-	s := State{Routes: []Route{
+	s := State{Routes: []*Route{
 		r("10.244.4.0/24", 254), r("10.244.3.128/25", 254), r("10.244.3.0/24", 100), r("0.0.0.0/0", 254), r("10.244.3.0/25", 254),
 		r("10.244.3.0/24", 254), r("10.244.0.0/16", 254), r("10.244.2.255/32", 254), r("fd00::/64", 254), r("10.244.3.0/32", 255),
 	}}
 	s.Sort()
 	subnet := netip.MustParsePrefix("10.244.3.0/24")
-	if got, want := s.RoutesTo(subnet), []Route{r("10.244.3.0/24", 100), r("10.244.3.0/24", 254)}; !reflect.DeepEqual(got, want) {
+	if got, want := s.RoutesTo(subnet), []*Route{r("10.244.3.0/24", 100), r("10.244.3.0/24", 254)}; !reflect.DeepEqual(got, want) {
 		t.Errorf("RoutesTo: %v, want %v", got, want)
 	}
-	want := []Route{r("10.244.3.0/25", 254), r("10.244.3.0/32", 255), r("10.244.3.128/25", 254)}
+	want := []*Route{r("10.244.3.0/25", 254), r("10.244.3.0/32", 255), r("10.244.3.128/25", 254)}
 	if got := s.RoutesInside(subnet); !reflect.DeepEqual(got, want) {
 		t.Errorf("RoutesInside: %v, want %v", got, want)
 	}
@@ -43,11 +43,11 @@ func TestProperty_RoutesAgreeWithAWalk(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s State
 		for _, p := range rapid.SliceOf(prefix).Draw(t, "routes") {
-			s.Routes = append(s.Routes, Route{Dst: p, Table: TableMain})
+			s.Routes = append(s.Routes, &Route{Dst: p, Table: TableMain})
 		}
 		s.Sort()
 		p := prefix.Draw(t, "prefix")
-		var to, in []Route
+		var to, in []*Route
 		for _, r := range s.Routes {
 			switch {
 			case r.Dst == p:
@@ -72,7 +72,7 @@ func TestState_Finders(t *testing.T) {
 		Addrs:     []Addr{{7, netip.PrefixFrom(b, 128)}, {2, netip.PrefixFrom(a, 24)}, {7, netip.PrefixFrom(a, 32)}},
 		Neighbors: []Neighbor{{Device: 7, IP: b}, {Device: 7, IP: a, State: NUDPermanent}, {Device: 2, IP: a}},
 		FDB:       []FDBEntry{{Device: 7, MAC: MAC{2}, Dst: b}, {Device: 7, MAC: MAC{1}, Dst: a}, {Device: 7, MAC: MAC{2}, Dst: a}},
-		Lookups:   []Lookup{{Query: Query{Dst: b}}, {Query: Query{Dst: a, Src: a}}, {Query: Query{Dst: a}, Errno: ErrnoNoRoute}},
+		Lookups:   []*Lookup{{Query: Query{Dst: b}}, {Query: Query{Dst: a, Src: a}}, {Query: Query{Dst: a}, Errno: ErrnoNoRoute}},
 		NetConf:   []NetConf{{Family: IPv6, Device: 2}, {Family: IPv4, Device: 2, Forwarding: true}, {Family: IPv4, Device: NetConfAll}},
 	}
 	s.Sort()
@@ -111,10 +111,10 @@ func TestState_JSON(t *testing.T) {
 		Links:     []Link{{Index: 7, Name: "flannel.1", Kind: "vxlan", Up: true, LowerUp: true, MTU: 1450, MAC: MAC{1, 2, 3, 4, 5, 6}, Master: 1, Lower: 2, VXLAN: VXLAN{1, 8472, a}}},
 		Addrs:     []Addr{{7, netip.PrefixFrom(b, 128)}},
 		Rules:     []Rule{{Family: IPv6, Priority: 5, Table: 52, Action: 1, Src: netip.PrefixFrom(b, 64), Dst: netip.PrefixFrom(b, 128), IIF: "a", OIF: "b", Mark: 1, Invert: true}},
-		Routes:    []Route{{Table: 100, Dst: netip.PrefixFrom(a, 32), Type: Blackhole, Priority: 1, TOS: 2, Protocol: 3, Scope: 253, Device: 7, Gateway: b, PrefSrc: a, OnLink: true, Dead: true, LinkDown: true, NextHopID: 9, Multipath: true}},
+		Routes:    []*Route{{Table: 100, Dst: netip.PrefixFrom(a, 32), Type: Blackhole, Priority: 1, TOS: 2, Protocol: 3, Scope: 253, Device: 7, Gateway: b, PrefSrc: a, OnLink: true, Dead: true, LinkDown: true, NextHopID: 9, Multipath: true}},
 		Neighbors: []Neighbor{{7, a, MAC{1}, NUDPermanent}},
 		FDB:       []FDBEntry{{7, MAC{1}, a, 1, 2, 3}},
-		Lookups:   []Lookup{{Query: Query{Dst: a, Src: b, IIF: 3}, Route: Route{Type: RouteType(77)}, Errno: 113}},
+		Lookups:   []*Lookup{{Query: Query{Dst: a, Src: b, IIF: 3}, Route: Route{Type: RouteType(77)}, Errno: 113}},
 		NetConf:   []NetConf{{IPv4, NetConfAll, true, 2}},
 		Hints:     []Hint{{At: time.Unix(1, 0).UTC(), Kind: RouteDeleted, Family: IPv4, Device: "d", Index: 1, Up: true, Prefix: netip.PrefixFrom(a, 32), Table: 254, PortID: 5, Seq: 6}},
 		Counters: Counters{

@@ -11,7 +11,9 @@ import (
 
 // State is one consistent picture of the kernel, limited to what an
 // expect.Interest asked for. Every slice is sorted as Sort leaves it.
-// A published State is shared and must never be modified.
+// A published State is shared and must never be modified. Routes and Lookups are
+// references so that a State of thousands can share with the one before it all
+// that did not change.
 type State struct {
 	// At is when the picture was read.
 	At time.Time `json:"at"`
@@ -24,12 +26,12 @@ type State struct {
 	Links     []Link     `json:"links,omitempty"`     // all of them, by index
 	Addrs     []Addr     `json:"addrs,omitempty"`     // by device, then address
 	Rules     []Rule     `json:"rules,omitempty"`     // by family, then priority
-	Routes    []Route    `json:"routes,omitempty"`    // by CompareRoutes
+	Routes    []*Route   `json:"routes,omitempty"`    // by CompareRoutes
 	Neighbors []Neighbor `json:"neighbors,omitempty"` // of flannel's vxlan devices, by device, then address
 	FDB       []FDBEntry `json:"fdb,omitempty"`       // of flannel's vxlan devices, by device, then MAC
 	// WireGuard are the flannel devices that are WireGuard's, by device.
 	WireGuard []WireGuard `json:"wireGuard,omitempty"`
-	Lookups   []Lookup    `json:"lookups,omitempty"` // by Query
+	Lookups   []*Lookup   `json:"lookups,omitempty"` // by Query
 	NetConf   []NetConf   `json:"netConf,omitempty"` // by family, then device
 
 	// Hints are the events since the State before this one, oldest first.
@@ -46,7 +48,7 @@ type State struct {
 // CompareRoutes orders routes by destination address, then from wide to
 // narrow, then by table, priority, and the rest; routes inside a prefix
 // are therefore neighbors. Equal means every field is equal.
-func CompareRoutes(a, b Route) int {
+func CompareRoutes(a, b *Route) int {
 	return cmp.Or(
 		a.Dst.Addr().Compare(b.Dst.Addr()),
 		cmp.Compare(a.Dst.Bits(), b.Dst.Bits()),
@@ -72,7 +74,7 @@ func (s *State) Sort() {
 	})
 	slices.SortStableFunc(s.FDB, compareFDB)
 	slices.SortFunc(s.WireGuard, func(a, b WireGuard) int { return cmp.Compare(a.Device, b.Device) })
-	slices.SortFunc(s.Lookups, func(a, b Lookup) int { return a.Query.Compare(b.Query) })
+	slices.SortFunc(s.Lookups, func(a, b *Lookup) int { return a.Query.Compare(b.Query) })
 	slices.SortFunc(s.NetConf, func(a, b NetConf) int {
 		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Device, b.Device))
 	})
@@ -80,6 +82,19 @@ func (s *State) Sort() {
 
 func compareFDB(a, b FDBEntry) int {
 	return cmp.Or(cmp.Compare(a.Device, b.Device), slices.Compare(a.MAC[:], b.MAC[:]), a.Dst.Compare(b.Dst))
+}
+
+// Refs returns the addresses of the elements of a slice, which must not be
+// modified afterwards.
+func Refs[T any](all []T) []*T {
+	if all == nil {
+		return nil
+	}
+	refs := make([]*T, len(all))
+	for i := range all {
+		refs[i] = &all[i]
+	}
+	return refs
 }
 
 // Link returns the device with the index.
@@ -111,7 +126,7 @@ func (s *State) AddrsOf(index int) iter.Seq[netip.Prefix] {
 }
 
 // RoutesTo returns the routes whose destination is exactly p, in all tables.
-func (s *State) RoutesTo(p netip.Prefix) []Route {
+func (s *State) RoutesTo(p netip.Prefix) []*Route {
 	i := sort.Search(len(s.Routes), func(i int) bool { return comparePrefix(s.Routes[i].Dst, p) >= 0 })
 	j := i
 	for j < len(s.Routes) && s.Routes[j].Dst == p {
@@ -121,7 +136,7 @@ func (s *State) RoutesTo(p netip.Prefix) []Route {
 }
 
 // RoutesInside returns the routes whose destination is a true part of p, in all tables.
-func (s *State) RoutesInside(p netip.Prefix) []Route {
+func (s *State) RoutesInside(p netip.Prefix) []*Route {
 	i := sort.Search(len(s.Routes), func(i int) bool { return comparePrefix(s.Routes[i].Dst, p) > 0 })
 	j := i
 	for j < len(s.Routes) && p.Contains(s.Routes[j].Dst.Addr()) {
@@ -159,11 +174,11 @@ func (s *State) FDBOf(device int, mac MAC) []FDBEntry {
 
 // Lookup returns the kernel's answer to a query, if it was asked.
 func (s *State) Lookup(q Query) (Lookup, bool) {
-	i, ok := slices.BinarySearchFunc(s.Lookups, q, func(l Lookup, q Query) int { return l.Query.Compare(q) })
+	i, ok := slices.BinarySearchFunc(s.Lookups, q, func(l *Lookup, q Query) int { return l.Query.Compare(q) })
 	if !ok {
 		return Lookup{}, false
 	}
-	return s.Lookups[i], true
+	return *s.Lookups[i], true
 }
 
 // NetConfOf returns the settings of a device for a family.

@@ -35,10 +35,10 @@ func (s *Snapshot) Status() NodeStatus {
 // Problems returns the worst leases with such a state, at most so many, worst
 // first, and how many there are.
 func (s *Snapshot) Problems(most int, such func(verdict.State) bool) (worst []Lease, total int) {
-	var all []*Lease // a Lease is large, and there can be thousands
-	for i := range s.Leases {
-		if such(s.Leases[i].State) {
-			all = append(all, &s.Leases[i])
+	var all []*Lease
+	for _, l := range s.Leases {
+		if such(l.State) {
+			all = append(all, l)
 		}
 	}
 	slices.SortFunc(all, compareBadness)

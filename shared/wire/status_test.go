@@ -46,7 +46,7 @@ func snapshot() *wire.Snapshot {
 				Stale:   map[wire.StaleKind]int{wire.StaleRoute: 1, wire.StaleNeighbor: 0, wire.StaleFDB: 0},
 			}},
 		},
-		Leases: []wire.Lease{
+		Leases: []*wire.Lease{
 			{
 				Lease: netip.MustParsePrefix("10.244.1.0/24"), Family: netstate.IPv4, Peer: "beta",
 				State: verdict.Missing, Effect: verdict.Leaking, Cause: verdict.CauseLinkDown,
@@ -156,7 +156,7 @@ func TestStatus_DoesNotModifyTheSnapshot(t *testing.T) {
 func TestStatus_ProblemsAreCappedAndWorstFirst(t *testing.T) {
 	s := &wire.Snapshot{}
 	add := func(peer string, state verdict.State, effect verdict.Effect, age time.Duration) {
-		s.Leases = append(s.Leases, wire.Lease{Peer: peer, State: state, Effect: effect, Since: noon.Add(-age)})
+		s.Leases = append(s.Leases, &wire.Lease{Peer: peer, State: state, Effect: effect, Since: noon.Add(-age)})
 	}
 	add("well", verdict.OK, verdict.Delivered, 0)
 	add("new", verdict.Pending, verdict.Leaking, time.Second)
@@ -187,7 +187,7 @@ func TestStatus_ProblemsAreCappedAndWorstFirst(t *testing.T) {
 
 // Names that a broken lease file can hold must still make a JSON document.
 func TestStatus_OddNames(t *testing.T) {
-	s := &wire.Snapshot{Leases: []wire.Lease{{Peer: "a\xff\n\"<b>", State: verdict.Missing}}}
+	s := &wire.Snapshot{Leases: []*wire.Lease{{Peer: "a\xff\n\"<b>", State: verdict.Missing}}}
 	got, err := json.Marshal(s.Status())
 	if err != nil {
 		t.Fatal(err)

@@ -54,7 +54,7 @@ type Snapshot struct {
 	Devices                []Device
 	Sources                []Source
 	Summary                Summary
-	Leases                 []Lease // sorted by Peer, Family, Subnet
+	Leases                 []*Lease // sorted by Peer, Family, Subnet; shared with the snapshots before it
 	Skipped                []Skipped
 	NodeProblems           []NodeProblem
 	NodeJudged             bool // NodeProblems were looked for: the own lease and the kernel are known

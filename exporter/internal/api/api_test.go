@@ -68,7 +68,7 @@ func peers(n int) *wire.Snapshot {
 		if i%2 == 1 {
 			state = verdict.Missing
 		}
-		s.Leases = append(s.Leases, wire.Lease{
+		s.Leases = append(s.Leases, &wire.Lease{
 			Peer: fmt.Sprintf("peer%d", i), Family: netstate.IPv4, State: state,
 			Lease: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, byte(i), 0}), 24),
 		})
@@ -270,7 +270,7 @@ func TestLeases_PagesWhileLeasesChange(t *testing.T) {
 		switch steps {
 		case 1: // the last one of the first page is gone, another appeared before it
 			next.Leases = slices.Delete(next.Leases, 1, 2)
-			next.Leases = slices.Insert(next.Leases, 0, wire.Lease{Peer: "abel", Family: netstate.IPv4})
+			next.Leases = slices.Insert(next.Leases, 0, &wire.Lease{Peer: "abel", Family: netstate.IPv4})
 		case 2:
 			next.Leases = next.Leases[5:]
 		}
@@ -284,7 +284,7 @@ func TestLeases_PagesWhileLeasesChange(t *testing.T) {
 func TestLeases_PagesOfOddNames(t *testing.T) {
 	s := &wire.Snapshot{}
 	for _, peer := range []string{"a\xfe", "a\xff", "b&\"\n", "ü"} {
-		s.Leases = append(s.Leases, wire.Lease{Peer: peer, Family: netstate.IPv6}) // malformed: no subnet
+		s.Leases = append(s.Leases, &wire.Lease{Peer: peer, Family: netstate.IPv6}) // malformed: no subnet
 	}
 	got := walk(t, newServer(s), url.Values{"limit": {"1"}}, func() {})
 	if diff := cmp.Diff([]string{"a\ufffd", "a\ufffd", "b&\"\n", "ü"}, got); diff != "" {

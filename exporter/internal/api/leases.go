@@ -52,8 +52,7 @@ func (p position) lease() wire.Lease {
 
 func (q query) page(s *wire.Snapshot) wire.LeaseList {
 	list := wire.LeaseList{APIVersion: wire.APIVersion, Kind: wire.KindLeaseList, Node: s.Node, Time: s.Time, Items: []wire.Lease{}}
-	for i := range s.Leases {
-		l := &s.Leases[i]
+	for _, l := range s.Leases {
 		if q.after != nil && l.Compare(q.after.lease()) <= 0 {
 			continue
 		}

@@ -22,7 +22,7 @@ type change struct {
 	cause     verdict.Cause
 }
 
-func logLeases(log *slog.Logger, old, next []wire.Lease) {
+func logLeases(log *slog.Logger, old, next []*wire.Lease) {
 	leases := map[change][]wire.Lease{}
 	var order []change
 	for was, is := range pairs(old, next) {
@@ -45,16 +45,20 @@ func logLeases(log *slog.Logger, old, next []wire.Lease) {
 }
 
 // pairs walks through two sorted lists and yields each lease as it was and as
-// it is; nil where it is in one list only.
-func pairs(old, next []wire.Lease) iter.Seq2[*wire.Lease, *wire.Lease] {
+// it is, without those that both lists share; nil where it is in one list only.
+func pairs(old, next []*wire.Lease) iter.Seq2[*wire.Lease, *wire.Lease] {
 	return func(yield func(was, is *wire.Lease) bool) {
 		for len(old) > 0 || len(next) > 0 {
-			var was, is *wire.Lease
-			if len(next) == 0 || len(old) > 0 && old[0].Compare(next[0]) <= 0 {
-				was, old = &old[0], old[1:]
+			if len(old) > 0 && len(next) > 0 && old[0] == next[0] {
+				old, next = old[1:], next[1:]
+				continue
 			}
-			if len(next) > 0 && (was == nil || was.Compare(next[0]) == 0) {
-				is, next = &next[0], next[1:]
+			var was, is *wire.Lease
+			if len(next) == 0 || len(old) > 0 && old[0].Compare(*next[0]) <= 0 {
+				was, old = old[0], old[1:]
+			}
+			if len(next) > 0 && (was == nil || was.Compare(*next[0]) == 0) {
+				is, next = next[0], next[1:]
 			}
 			if !yield(was, is) {
 				return

@@ -35,12 +35,12 @@ func missing(n int) wire.Lease {
 }
 func unknown(n int) wire.Lease { return peer(n, verdict.Unknown, verdict.EffectUnknown, "") }
 
-func leases(n int, make func(int) wire.Lease) []wire.Lease {
+func leases(n int, make func(int) wire.Lease) []*wire.Lease {
 	var all []wire.Lease
 	for i := range n {
 		all = append(all, make(i))
 	}
-	return all
+	return netstate.Refs(all)
 }
 
 // lines are what logTransitions writes, without the time.
@@ -58,6 +58,8 @@ func lines(old, next *wire.Snapshot) []string {
 	logTransitions(log, old, next)
 	return strings.FieldsFunc(b.String(), func(r rune) bool { return r == '\n' })
 }
+
+func of(leases ...wire.Lease) []*wire.Lease { return netstate.Refs(leases) }
 
 func TestLogTransitions(t *testing.T) {
 	source := func(complete bool, problem string) []wire.Source {
@@ -79,32 +81,32 @@ func TestLogTransitions(t *testing.T) {
 		{name: "nothing", want: nil},
 		{
 			name: "lease becomes bad",
-			old:  wire.Snapshot{Leases: []wire.Lease{ok(1), ok(2)}}, next: wire.Snapshot{Leases: []wire.Lease{missing(1), ok(2)}},
+			old:  wire.Snapshot{Leases: of(ok(1), ok(2))}, next: wire.Snapshot{Leases: of(missing(1), ok(2))},
 			want: []string{`level=WARN msg="lease is bad" lease=10.244.1.0/24 peer=peer001 family=ipv4 state=missing effect=leaking cause=link_down since=2026-11-23T12:00:00.000Z`},
 		},
 		{
 			name: "bad lease is bad in another way",
-			old:  wire.Snapshot{Leases: []wire.Lease{missing(1)}}, next: wire.Snapshot{Leases: []wire.Lease{neighbor}},
+			old:  wire.Snapshot{Leases: of(missing(1))}, next: wire.Snapshot{Leases: of(neighbor)},
 			want: []string{`level=WARN msg="lease is bad" lease=10.244.1.0/24 peer=peer001 family=ipv4 state=neighbor_missing effect=undeliverable cause=link_down since=2026-11-23T12:00:00.000Z`},
 		},
 		{
 			name: "lease becomes well",
-			old:  wire.Snapshot{Leases: []wire.Lease{missing(1)}}, next: wire.Snapshot{Leases: []wire.Lease{ok(1)}},
+			old:  wire.Snapshot{Leases: of(missing(1))}, next: wire.Snapshot{Leases: of(ok(1))},
 			want: []string{`level=INFO msg="lease is well" lease=10.244.1.0/24 peer=peer001 family=ipv4 state=ok effect=delivered since=2026-11-23T12:00:00.000Z`},
 		},
 		{
 			name: "lease becomes unknown",
-			old:  wire.Snapshot{Leases: []wire.Lease{missing(1)}}, next: wire.Snapshot{Leases: []wire.Lease{unknown(1)}},
+			old:  wire.Snapshot{Leases: of(missing(1))}, next: wire.Snapshot{Leases: of(unknown(1))},
 			want: []string{`level=WARN msg="lease is unknown" lease=10.244.1.0/24 peer=peer001 family=ipv4 state=unknown effect=unknown since=2026-11-23T12:00:00.000Z`},
 		},
 		{
 			name: "bad lease is removed, well ones come and go in silence",
-			old:  wire.Snapshot{Leases: []wire.Lease{missing(1), ok(2)}}, next: wire.Snapshot{Leases: []wire.Lease{ok(3), unknown(4)}},
+			old:  wire.Snapshot{Leases: of(missing(1), ok(2))}, next: wire.Snapshot{Leases: of(ok(3), unknown(4))},
 			want: []string{`level=INFO msg="bad lease is gone" lease=10.244.1.0/24 peer=peer001 family=ipv4 since=2026-11-23T12:00:00.000Z`},
 		},
 		{
 			name: "a new lease that is bad",
-			next: wire.Snapshot{Leases: []wire.Lease{missing(1)}},
+			next: wire.Snapshot{Leases: of(missing(1))},
 			want: []string{`level=WARN msg="lease is bad" lease=10.244.1.0/24 peer=peer001 family=ipv4 state=missing effect=leaking cause=link_down since=2026-11-23T12:00:00.000Z`},
 		},
 		{
@@ -114,7 +116,7 @@ func TestLogTransitions(t *testing.T) {
 		},
 		{
 			name: "one line for 21, and one for the odd one out",
-			old:  wire.Snapshot{Leases: leases(22, ok)}, next: wire.Snapshot{Leases: append(leases(21, missing), unknown(21))},
+			old:  wire.Snapshot{Leases: leases(22, ok)}, next: wire.Snapshot{Leases: append(leases(21, missing), of(unknown(21))...)},
 			want: []string{
 				`level=WARN msg="leases are bad" family=ipv4 state=missing effect=leaking cause=link_down count=21 first=10.244.0.0/24 firstPeer=peer000 since=2026-11-23T12:00:00.000Z`,
 				`level=WARN msg="lease is unknown" lease=10.244.21.0/24 peer=peer021 family=ipv4 state=unknown effect=unknown since=2026-11-23T12:00:00.000Z`,
@@ -122,7 +124,7 @@ func TestLogTransitions(t *testing.T) {
 		},
 		{
 			name: "odd names stay on one line",
-			next: wire.Snapshot{Leases: []wire.Lease{odd}},
+			next: wire.Snapshot{Leases: of(odd)},
 			want: []string{`level=WARN msg="lease is bad" peer="a\n\"b\xff" family=ipv4 state=missing effect=leaking cause=link_down since=2026-11-23T12:00:00.000Z`},
 		},
 		{

@@ -66,7 +66,7 @@ func TestRun_SurvivesARestart(t *testing.T) {
 		s := &wire.Snapshot{Incidents: []wire.Incident{*incident(2)}}
 		s.Incidents[0].Leases = 5000
 		for n := range 5000 {
-			s.Leases = append(s.Leases, wire.Lease{Incident: s.Incidents[0].ID, State: verdict.Missing,
+			s.Leases = append(s.Leases, &wire.Lease{Incident: s.Incidents[0].ID, State: verdict.Missing,
 				Lease: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(n >> 8), byte(n), 0}), 24)})
 		}
 		r.snapshot.Store(s)

@@ -106,14 +106,14 @@ func nodeState(now time.Time, up bool, hints ...netstate.Hint) *netstate.State {
 		taken := gateway
 		if up {
 			taken = netstate.Route{Table: 254, Dst: l.Subnet, Type: netstate.Unicast, Device: flannel, Gateway: l.Subnet.Addr(), OnLink: true}
-			s.Routes = append(s.Routes, taken)
+			s.Routes = append(s.Routes, &taken)
 			s.Neighbors = append(s.Neighbors, netstate.Neighbor{Device: flannel, IP: l.Subnet.Addr(), MAC: l.MAC, State: netstate.NUDPermanent})
 		}
 		s.FDB = append(s.FDB, netstate.FDBEntry{Device: flannel, MAC: l.MAC, Dst: l.PublicIP, State: netstate.NUDPermanent})
 		pod := expect.PodAddress(l.Subnet)
-		s.Lookups = append(s.Lookups, netstate.Lookup{Query: netstate.Query{Dst: pod}, Route: taken},
-			netstate.Lookup{Query: netstate.Query{Dst: pod, Src: own.Subnet.Addr()}, Route: taken},
-			netstate.Lookup{Query: netstate.Query{Dst: l.PublicIP}, Route: connected})
+		s.Lookups = append(s.Lookups, &netstate.Lookup{Query: netstate.Query{Dst: pod}, Route: taken},
+			&netstate.Lookup{Query: netstate.Query{Dst: pod, Src: own.Subnet.Addr()}, Route: taken},
+			&netstate.Lookup{Query: netstate.Query{Dst: l.PublicIP}, Route: connected})
 	}
 	s.Sort()
 	return s

@@ -99,8 +99,8 @@ func (s *state) forget() {
 // members yet.
 func (s *state) missing(snapshot *wire.Snapshot) []members {
 	fresh := map[string][]netip.Prefix{}
-	for i := range snapshot.Leases {
-		if l := &snapshot.Leases[i]; l.Incident != "" && !s.members[l.Incident][l.Lease] {
+	for _, l := range snapshot.Leases {
+		if l.Incident != "" && !s.members[l.Incident][l.Lease] {
 			fresh[l.Incident] = append(fresh[l.Incident], l.Lease)
 		}
 	}

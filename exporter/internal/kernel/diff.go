@@ -9,13 +9,16 @@ import (
 
 // differences calls changed with each entry that one of two sorted lists has and
 // the other has not, or has otherwise (once, with the new one).
-func differences[T comparable](old, new []T, compare func(a, b T) int, changed func(T)) {
+func differences[T comparable](old, new []*T, compare func(a, b *T) int, changed func(*T)) {
 	for len(old) > 0 && len(new) > 0 {
-		c := compare(old[0], new[0])
+		c := 0
+		if old[0] != new[0] { // else nothing of it can differ
+			c = compare(old[0], new[0])
+		}
 		switch {
 		case c < 0:
 			changed(old[0])
-		case c > 0 || old[0] != new[0]:
+		case c > 0 || *old[0] != *new[0]:
 			changed(new[0])
 		}
 		if c <= 0 {
@@ -33,11 +36,11 @@ func differences[T comparable](old, new []T, compare func(a, b T) int, changed f
 	}
 }
 
-func compareNeighbors(a, b netstate.Neighbor) int {
+func compareNeighbors(a, b *netstate.Neighbor) int {
 	return cmp.Or(cmp.Compare(a.Device, b.Device), a.IP.Compare(b.IP))
 }
 
-func compareNetConf(a, b netstate.NetConf) int {
+func compareNetConf(a, b *netstate.NetConf) int {
 	return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Device, b.Device))
 }
 
@@ -47,26 +50,30 @@ func compareNetConf(a, b netstate.NetConf) int {
 // (states of neighbors that are not permanent), which it does not announce.
 func drift(c *scope, old, new *netstate.State) int {
 	n := 0
-	count(&n, relevantLinks(c, old), relevantLinks(c, new), func(a, b netstate.Link) int { return cmp.Compare(a.Index, b.Index) })
-	count(&n, relevantAddrs(c, old), relevantAddrs(c, new), compareAddrs)
-	count(&n, old.Rules, new.Rules, func(a, b netstate.Rule) int {
+	countValues(&n, relevantLinks(c, old), relevantLinks(c, new), func(a, b *netstate.Link) int { return cmp.Compare(a.Index, b.Index) })
+	countValues(&n, relevantAddrs(c, old), relevantAddrs(c, new), compareAddrs)
+	countValues(&n, old.Rules, new.Rules, func(a, b *netstate.Rule) int {
 		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Priority, b.Priority))
 	})
 	count(&n, old.Routes, new.Routes, netstate.CompareRoutes)
-	count(&n, lasting(old.Neighbors), lasting(new.Neighbors), compareNeighbors)
-	count(&n, old.FDB, new.FDB, func(a, b netstate.FDBEntry) int {
+	countValues(&n, lasting(old.Neighbors), lasting(new.Neighbors), compareNeighbors)
+	countValues(&n, old.FDB, new.FDB, func(a, b *netstate.FDBEntry) int {
 		return cmp.Or(cmp.Compare(a.Device, b.Device), slices.Compare(a.MAC[:], b.MAC[:]), a.Dst.Compare(b.Dst))
 	})
-	count(&n, old.Lookups, new.Lookups, func(a, b netstate.Lookup) int { return a.Query.Compare(b.Query) })
-	count(&n, old.NetConf, new.NetConf, compareNetConf)
+	count(&n, old.Lookups, new.Lookups, func(a, b *netstate.Lookup) int { return a.Query.Compare(b.Query) })
+	countValues(&n, old.NetConf, new.NetConf, compareNetConf)
 	return n
 }
 
-func count[T comparable](n *int, old, new []T, compare func(a, b T) int) {
-	differences(old, new, compare, func(T) { *n++ })
+func count[T comparable](n *int, old, new []*T, compare func(a, b *T) int) {
+	differences(old, new, compare, func(*T) { *n++ })
 }
 
-func compareAddrs(a, b netstate.Addr) int {
+func countValues[T comparable](n *int, old, new []T, compare func(a, b *T) int) {
+	count(n, netstate.Refs(old), netstate.Refs(new), compare)
+}
+
+func compareAddrs(a, b *netstate.Addr) int {
 	return cmp.Or(cmp.Compare(a.Device, b.Device), a.Prefix.Compare(b.Prefix))
 }
 
@@ -76,7 +83,7 @@ func relevantLinks(c *scope, s *netstate.State) []netstate.Link {
 
 func relevantAddrs(c *scope, s *netstate.State) []netstate.Addr {
 	kept := slices.DeleteFunc(slices.Clone(s.Addrs), func(a netstate.Addr) bool { return !c.devices[a.Device] })
-	slices.SortFunc(kept, compareAddrs) // State.Sort leaves the order of prefix lengths open
+	slices.SortFunc(kept, func(a, b netstate.Addr) int { return compareAddrs(&a, &b) }) // State.Sort leaves the order of prefix lengths open
 	return kept
 }
 

@@ -76,7 +76,7 @@ func (e *events) add(h netstate.Hint) {
 func (e *events) route(h header, body []byte, hint netstate.Hint) error {
 	r, ok, err := decodeRoute(body)
 	viaFlannel := err == nil && ok && e.scope.in.flannel(e.current(r.Device))
-	if err != nil || !ok || !e.scope.route(r, viaFlannel) {
+	if err != nil || !ok || !e.scope.route(&r, viaFlannel) {
 		return err
 	}
 	hint.Family = netstate.FamilyOf(r.Dst.Addr())
@@ -98,7 +98,7 @@ func (e *events) route(h header, body []byte, hint netstate.Hint) error {
 	hint.Index, hint.Device = r.Device, e.current(r.Device).Name
 	hint.Prefix, hint.Table = r.Dst, r.Table
 	e.add(hint)
-	if e.scope.in.podRoute(r, viaFlannel) { // its device is not known yet: those of pods come and go unread
+	if e.scope.in.podRoute(&r, viaFlannel) { // its device is not known yet: those of pods come and go unread
 		e.work.recheck = true
 		set(&e.work.devices, r.Device)
 	}

@@ -63,7 +63,7 @@ func (i *interest) takesPods(s *netstate.State, device int) bool {
 	return ok && l.Up && l.Index != loopback && l.Kind != kindVXLAN && !i.flannel(l)
 }
 
-func leadsToPods(r netstate.Route) bool {
+func leadsToPods(r *netstate.Route) bool {
 	return r.Type == netstate.Unicast && r.Table == netstate.TableMain && !r.Gateway.IsValid() && !r.Multipath
 }
 
@@ -130,7 +130,7 @@ func newSieve(in *interest, old, s *netstate.State) *sieve {
 }
 
 // keeps reports whether a route is kept at once. Those of take come in the end.
-func (v *sieve) keeps(r netstate.Route) bool {
+func (v *sieve) keeps(r *netstate.Route) bool {
 	viaFlannel := slices.Contains(v.flannel, r.Device)
 	if v.in.keeps(r, viaFlannel) {
 		return true
@@ -140,18 +140,18 @@ func (v *sieve) keeps(r netstate.Route) bool {
 	if !wanted || !leadsToPods(r) || !v.in.podRoute(r, viaFlannel) || !v.in.takesPods(v.s, r.Device) {
 		return false
 	}
-	if !best.Dst.IsValid() || best.Dst != v.was[f] && (r.Dst == v.was[f] || netstate.CompareRoutes(r, best) < 0) {
-		v.pods[f] = r
+	if !best.Dst.IsValid() || best.Dst != v.was[f] && (r.Dst == v.was[f] || netstate.CompareRoutes(r, &best) < 0) {
+		v.pods[f] = *r
 	}
 	return false
 }
 
 // take returns the routes to pods that were picked.
-func (v *sieve) take() []netstate.Route {
-	var all []netstate.Route
+func (v *sieve) take() []*netstate.Route {
+	var all []*netstate.Route
 	for f, r := range v.pods {
 		if r.Dst.IsValid() {
-			all = append(all, r)
+			all = append(all, &r)
 			v.pods[f] = netstate.Route{}
 		}
 	}
@@ -180,7 +180,7 @@ func (i *interest) podRoutes(s *netstate.State) map[netstate.Family]netip.Prefix
 	return pods
 }
 
-func (i *interest) isPodRoute(s *netstate.State, r netstate.Route) bool {
+func (i *interest) isPodRoute(s *netstate.State, r *netstate.Route) bool {
 	if r.Gateway.IsValid() || !i.podRoute(r, false) {
 		return false
 	}

@@ -262,7 +262,7 @@ func TestPodSource(t *testing.T) {
 	})
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := &netstate.State{Links: links, Addrs: test.addrs, Routes: test.routes}
+			s := &netstate.State{Links: links, Addrs: test.addrs, Routes: netstate.Refs(test.routes)}
 			s.Sort()
 			src, device, ok := in.podSource(s, netstate.IPv4)
 			var want netip.Addr
@@ -295,7 +295,7 @@ func TestKeeps(t *testing.T) {
 		"10.244.0.7/32": pod, "10.244.0.8/32": direct, "10.244.9.0/24": direct, "10.244.8.0/24": pod, "10.9.0.0/24": direct,
 	} {
 		r.Dst = pfx(dst)
-		got[dst] = in.keeps(r, false)
+		got[dst] = in.keeps(&r, false)
 	}
 	want := map[string]bool{
 		"10.244.1.0/24": true, "10.244.1.7/32": true, "10.244.0.0/24": true, "10.244.0.0/16": true, "0.0.0.0/0": true,

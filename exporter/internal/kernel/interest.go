@@ -87,7 +87,7 @@ func (i *interest) coversPublicIP(p netip.Prefix) bool {
 // keeps reports whether a route belongs into the picture: one that says
 // something about a subnet, or that may be flannel's own. Those to the node's
 // own pods do not: see podRoute.
-func (i *interest) keeps(r netstate.Route, viaFlannel bool) bool {
+func (i *interest) keeps(r *netstate.Route, viaFlannel bool) bool {
 	switch {
 	case i.subnets.overlaps(r.Dst):
 		return !i.podRoute(r, viaFlannel)
@@ -101,7 +101,7 @@ func (i *interest) keeps(r netstate.Route, viaFlannel bool) bool {
 // podRoute reports whether a route leads to pods of this node, as those do that
 // a CNI plugin without a bridge sets for each: they are many, come and go, and
 // say nothing of a lease.
-func (i *interest) podRoute(r netstate.Route, viaFlannel bool) bool {
+func (i *interest) podRoute(r *netstate.Route, viaFlannel bool) bool {
 	return r.Type == netstate.Unicast && r.Dst.IsSingleIP() && !r.Gateway.IsValid() && !r.Multipath && r.NextHopID == 0 && !viaFlannel &&
 		slices.ContainsFunc(i.own, func(own netip.Prefix) bool { return own.Bits() < r.Dst.Bits() && own.Contains(r.Dst.Addr()) }) &&
 		!i.peers.overlaps(r.Dst)

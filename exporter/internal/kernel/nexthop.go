@@ -80,7 +80,7 @@ func (r *requests) nextHops() (map[uint32]nextHop, error) {
 
 // unresolved reports whether the kernel said no more of the route's way than the
 // number of its next-hop object.
-func unresolved(r netstate.Route) bool {
+func unresolved(r *netstate.Route) bool {
 	return r.NextHopID != 0 && r.Device == 0 && !r.Type.Discards()
 }
 

@@ -40,7 +40,7 @@ func TestNextHops(t *testing.T) {
 		s, err := ReadOnce(context.Background(), Config{NetNS: n.Path()}, n.interest())
 		netns.Must(t, err)
 		// The kernel adds routes of its own for some time after an IPv6 address.
-		s.Routes = slices.DeleteFunc(s.Routes, func(r netstate.Route) bool { return r.NextHopID == 0 })
+		s.Routes = slices.DeleteFunc(s.Routes, func(r *netstate.Route) bool { return r.NextHopID == 0 })
 		return s
 	}
 	want := read()

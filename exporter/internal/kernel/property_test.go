@@ -131,7 +131,7 @@ func TestDifferences(t *testing.T) {
 			}
 		}
 		var got []int
-		differences(a, b, func(a, b int) int { return a - b }, func(v int) { got = append(got, v) })
+		differences(netstate.Refs(a), netstate.Refs(b), func(a, b *int) int { return *a - *b }, func(v *int) { got = append(got, *v) })
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
 			t.Errorf("%v and %v differ in %v, want %v", a, b, got, want)

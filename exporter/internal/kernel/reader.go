@@ -86,7 +86,7 @@ func (r *reader) recheck(old *netstate.State, w *work) (*netstate.State, error) 
 	tables := r.consulted(s)
 	whole := aliased(old.Routes)
 	union(&whole, w.tables)
-	s.Routes = slices.DeleteFunc(slices.Clone(old.Routes), func(rt netstate.Route) bool {
+	s.Routes = slices.DeleteFunc(slices.Clone(old.Routes), func(rt *netstate.Route) bool {
 		gone := devices[rt.Device] || whole[keyOf(rt)] || !tables[keyOf(rt)]
 		return gone || r.in.isPodRoute(old, rt) && !v.keeps(rt) // picked anew
 	})
@@ -153,7 +153,7 @@ func (r *reader) recheckable(old, s *netstate.State) bool {
 // TOS: their order counts, and only a dump of the whole table shows it. Table
 // local of IPv6 often is one: the address of the flannel device is also the
 // anycast address of cni0's subnet.
-func aliased(sorted []netstate.Route) map[tableKey]bool {
+func aliased(sorted []*netstate.Route) map[tableKey]bool {
 	tables := map[tableKey]bool{}
 	for i := 1; i < len(sorted); i++ {
 		if netstate.CompareRoutes(sorted[i-1], sorted[i]) == 0 {
@@ -247,15 +247,15 @@ func (r *reader) reread(s, old *netstate.State, w *work) (err error) {
 // changed since, which may be more.
 func changedPrefixes(old, s *netstate.State, w *work) prefixSet {
 	changed := slices.Clone(w.prefixes)
-	differences(old.Routes, s.Routes, netstate.CompareRoutes, func(r netstate.Route) { changed = append(changed, r.Dst) })
-	differences(old.Neighbors, s.Neighbors, compareNeighbors, func(n netstate.Neighbor) { changed = append(changed, host(n.IP)) })
+	differences(old.Routes, s.Routes, netstate.CompareRoutes, func(r *netstate.Route) { changed = append(changed, r.Dst) })
+	differences(netstate.Refs(old.Neighbors), netstate.Refs(s.Neighbors), compareNeighbors, func(n *netstate.Neighbor) { changed = append(changed, host(n.IP)) })
 	return newPrefixSet(changed)
 }
 
 // split returns the queries to ask again, and the answers of the others: a
 // change of a route concerns a lookup only if its prefix covers the address.
 // The few of forwarded packets, whose source counts too, are always asked.
-func (r *reader) split(old, s *netstate.State, changed prefixSet) (ask []netstate.Query, reused []netstate.Lookup) {
+func (r *reader) split(old, s *netstate.State, changed prefixSet) (ask []netstate.Query, reused []*netstate.Lookup) {
 	known := old.Lookups // in the order of the queries
 	for _, q := range r.in.queries(s) {
 		for len(known) > 0 && known[0].Query.Compare(q) < 0 {
@@ -302,14 +302,14 @@ func (r *reader) devices() (s *netstate.State, err error) {
 func (r *reader) settings(s *netstate.State) error {
 	wanted := r.in.relevant(s)
 	all, err := r.req.netconf(func(d int) bool { return d == netstate.NetConfAll || wanted[d] })
-	slices.SortFunc(all, compareNetConf)
+	slices.SortFunc(all, func(a, b netstate.NetConf) int { return compareNetConf(&a, &b) })
 	s.NetConf = all
 	return err
 }
 
 // tables reads the routes to keep of some tables.
-func (r *reader) tables(tables map[tableKey]bool, v *sieve) ([]netstate.Route, error) {
-	var all []netstate.Route
+func (r *reader) tables(tables map[tableKey]bool, v *sieve) ([]*netstate.Route, error) {
+	var all []*netstate.Route
 	for t := range tables {
 		some, err := r.table(t, 0, v)
 		if err != nil {
@@ -320,25 +320,26 @@ func (r *reader) tables(tables map[tableKey]bool, v *sieve) ([]netstate.Route, e
 	return append(all, v.take()...), nil
 }
 
-func (r *reader) table(t tableKey, device int, v *sieve) ([]netstate.Route, error) {
+func (r *reader) table(t tableKey, device int, v *sieve) ([]*netstate.Route, error) {
 	var kept []netstate.Route
-	err := r.req.routes(t, device, func(rt netstate.Route) bool {
+	err := r.req.routes(t, device, func(rt *netstate.Route) bool {
 		keep := v.keeps(rt)
 		if keep {
-			kept = append(kept, rt)
+			kept = append(kept, *rt)
 		}
 		return keep
 	})
 	if err != nil {
 		return nil, err
 	}
+	all := netstate.Refs(kept)
 	var open []*netstate.Route
-	for i := range kept {
-		if unresolved(kept[i]) {
-			open = append(open, &kept[i])
+	for _, rt := range all {
+		if unresolved(rt) {
+			open = append(open, rt)
 		}
 	}
-	return kept, r.resolve(open)
+	return all, r.resolve(open)
 }
 
 // finish asks the lookups and completes the picture.
@@ -349,15 +350,15 @@ func (r *reader) finish(s *netstate.State, ask []netstate.Query) (*netstate.Stat
 	}
 	var open []*netstate.Route
 	for i := range answers {
-		if unresolved(answers[i].Route) {
+		if unresolved(&answers[i].Route) {
 			open = append(open, &answers[i].Route)
 		}
 	}
 	if err := r.resolve(open); err != nil {
 		return nil, err
 	}
-	s.Lookups = append(s.Lookups, answers...)
-	slices.SortFunc(s.Lookups, func(a, b netstate.Lookup) int { return a.Query.Compare(b.Query) })
+	s.Lookups = append(s.Lookups, netstate.Refs(answers)...)
+	slices.SortFunc(s.Lookups, func(a, b *netstate.Lookup) int { return a.Query.Compare(b.Query) })
 	s.At, s.Generation, s.Complete = time.Now(), r.in.Generation, true
 	return s, nil
 }
@@ -366,7 +367,7 @@ func (r *reader) finish(s *netstate.State, ask []netstate.Query) (*netstate.Stat
 func (r *reader) learn(s *netstate.State) {
 	tables := r.consulted(s)
 	for _, l := range s.Lookups {
-		if k := keyOf(l.Route); l.Errno == 0 && !tables[k] {
+		if k := keyOf(&l.Route); l.Errno == 0 && !tables[k] {
 			set(&r.vrf, k)
 		}
 	}
@@ -383,4 +384,4 @@ func (r *reader) scope(s *netstate.State) *scope {
 
 func (r *reader) consulted(s *netstate.State) map[tableKey]bool { return consulted(s.Rules, r.vrf) }
 
-func keyOf(r netstate.Route) tableKey { return tableKey{netstate.FamilyOf(r.Dst.Addr()), r.Table} }
+func keyOf(r *netstate.Route) tableKey { return tableKey{netstate.FamilyOf(r.Dst.Addr()), r.Table} }

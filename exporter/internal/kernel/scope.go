@@ -61,7 +61,7 @@ func (c *scope) within(o *scope) bool {
 }
 
 // route reports whether the event of a route matters.
-func (c *scope) route(r netstate.Route, viaFlannel bool) bool {
+func (c *scope) route(r *netstate.Route, viaFlannel bool) bool {
 	if c.tables != nil && !c.tables[tableKey{netstate.FamilyOf(r.Dst.Addr()), r.Table}] {
 		return false
 	}

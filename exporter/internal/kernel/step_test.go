@@ -167,7 +167,7 @@ func TestAudit(t *testing.T) {
 	}
 
 	forged := *w.picture // as if the events of these had been lost
-	forged.Routes = slices.DeleteFunc(slices.Clone(forged.Routes), func(r netstate.Route) bool { return r.Dst == n.peers[0].subnet })
+	forged.Routes = slices.DeleteFunc(slices.Clone(forged.Routes), func(r *netstate.Route) bool { return r.Dst == n.peers[0].subnet })
 	forged.FDB = nil
 	w.picture, w.pace.audit = &forged, time.Now()
 	s = w.until("an audit", func(s *netstate.State) bool { return s.Counters.Resyncs["audit"] == 2 })

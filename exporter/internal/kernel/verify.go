@@ -38,7 +38,7 @@ func answerKept(s *netstate.State, l netstate.Lookup) bool {
 		return true
 	}
 	for _, r := range s.RoutesTo(l.Route.Dst) {
-		if sameEntry(r, l.Route) {
+		if sameEntry(r, &l.Route) {
 			return true
 		}
 	}
@@ -47,7 +47,7 @@ func answerKept(s *netstate.State, l netstate.Lookup) bool {
 
 // sameEntry leaves out the flags, which a lookup reports otherwise than a dump,
 // and knows that the kernel keeps table local inside main while there are no rules.
-func sameEntry(kept, answer netstate.Route) bool {
+func sameEntry(kept, answer *netstate.Route) bool {
 	table := kept.Table == answer.Table || kept.Table == netstate.TableLocal && answer.Table == netstate.TableMain
 	hop := kept.Multipath || kept.Device == answer.Device && kept.Gateway == answer.Gateway
 	return table && hop && kept.Type == answer.Type && kept.Priority == answer.Priority
@@ -64,7 +64,7 @@ func outdone(s *netstate.State, peer netip.Prefix, l netstate.Lookup) bool {
 	default: // a route that discards answered, and does not say which
 		return false
 	}
-	better := func(r netstate.Route) bool {
+	better := func(r *netstate.Route) bool {
 		link, _ := s.Link(r.Device)
 		return r.Type == netstate.Unicast && r.Table == netstate.TableMain && r.TOS == 0 && r.Dst.Bits() > bits &&
 			r.Dst.Contains(l.Query.Dst) && link.Up && link.LowerUp && !r.Dead && !r.LinkDown

@@ -50,7 +50,7 @@ func TestDisagreements(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			test.answer.Query = netstate.Query{Dst: dst}
-			s := &netstate.State{Links: []netstate.Link{test.link}, Routes: test.routes, Rules: test.rules, Lookups: []netstate.Lookup{test.answer}}
+			s := &netstate.State{Links: []netstate.Link{test.link}, Routes: netstate.Refs(test.routes), Rules: test.rules, Lookups: []*netstate.Lookup{&test.answer}}
 			if got := in.disagreements(s); (len(got) > 0) != test.want {
 				t.Errorf("disagreements %v, want any: %v", got, test.want)
 			}
@@ -62,7 +62,7 @@ func TestDisagreements(t *testing.T) {
 // it: that of a VRF.
 func TestLearn(t *testing.T) {
 	r := &reader{}
-	s := &netstate.State{Lookups: []netstate.Lookup{
+	s := &netstate.State{Lookups: []*netstate.Lookup{
 		{Route: netstate.Route{Table: 100, Dst: netip.MustParsePrefix("10.244.3.0/24")}},
 		{Errno: int(unix.ENETUNREACH)},
 	}}
@@ -86,7 +86,7 @@ func TestQueries(t *testing.T) {
 	s := &netstate.State{
 		Links:  []netstate.Link{{Index: 7, Name: "cni0", Up: true}},
 		Addrs:  []netstate.Addr{{Device: 7, Prefix: p("10.244.0.1/24")}},
-		Routes: []netstate.Route{{Dst: p("10.244.1.128/25")}},
+		Routes: []*netstate.Route{{Dst: p("10.244.1.128/25")}},
 	}
 	q := func(dst, src string, iif int) netstate.Query {
 		query := netstate.Query{Dst: netip.MustParseAddr(dst), IIF: iif}

@@ -20,7 +20,7 @@ func stateDiff(want, got *netstate.State) string {
 }
 
 func hasRoute(s *netstate.State, p peer) bool {
-	return slices.ContainsFunc(s.RoutesTo(p.subnet), func(r netstate.Route) bool {
+	return slices.ContainsFunc(s.RoutesTo(p.subnet), func(r *netstate.Route) bool {
 		return r.Table == netstate.TableMain && r.Type == netstate.Unicast && s.LinkName(r.Device) == device(p.family())
 	})
 }
@@ -172,12 +172,12 @@ func TestChanges(t *testing.T) {
 			// The route uses the object from before; deleting that takes an IPv4 route without a route event.
 			netns.Must(t, n.NextHopDel(nextHopID(p.family())))
 		}, seen: func(s *netstate.State, p peer) bool {
-			return !slices.ContainsFunc(s.Routes, func(r netstate.Route) bool { return r.NextHopID == nextHopID(p.family()) })
+			return !slices.ContainsFunc(s.Routes, func(r *netstate.Route) bool { return r.NextHopID == nextHopID(p.family()) })
 		}},
 		{name: "one leg of a multipath route lost", foreign: true, hint: netstate.LinkDeleted, change: func(t *testing.T, n *node, _ peer) {
 			netns.Must(t, n.DelLink("leg"))
 		}, seen: func(s *netstate.State, p peer) bool {
-			return !slices.ContainsFunc(s.Routes, func(r netstate.Route) bool { return r.Multipath && netstate.FamilyOf(r.Dst.Addr()) == p.family() })
+			return !slices.ContainsFunc(s.Routes, func(r *netstate.Route) bool { return r.Multipath && netstate.FamilyOf(r.Dst.Addr()) == p.family() })
 		}},
 		{name: "neighbor deleted", hint: netstate.NeighborDeleted, never: netstate.NeighborChanged, change: func(t *testing.T, n *node, p peer) {
 			netns.Must(t, n.NeighDel(n.neighbor(t, p)))
@@ -193,7 +193,7 @@ func TestChanges(t *testing.T) {
 		{name: "forwarding switched off", hint: netstate.NetConfChanged, v4only: true, change: func(t *testing.T, n *node, _ peer) {
 			netns.Must(t, n.Sysctl("net.ipv4.ip_forward", "0"))
 		}, seen: func(s *netstate.State, p peer) bool {
-			i := slices.IndexFunc(s.Lookups, func(l netstate.Lookup) bool { return l.Query.IIF != 0 && l.Query.Dst.Is4() })
+			i := slices.IndexFunc(s.Lookups, func(l *netstate.Lookup) bool { return l.Query.IIF != 0 && l.Query.Dst.Is4() })
 			return i >= 0 && s.Lookups[i].Errno != 0
 		}},
 	}

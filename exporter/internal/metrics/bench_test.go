@@ -13,8 +13,8 @@ import (
 
 func BenchmarkScrape(b *testing.B) {
 	broken5000 := snapshot(5000)
-	for i := range broken5000.Leases {
-		broken5000.Leases[i] = broken(broken5000.Leases[i], time.Duration(i)*time.Second, verdict.Leaking)
+	for i, l := range broken5000.Leases {
+		broken5000.Leases[i] = broken(l, time.Duration(i)*time.Second, verdict.Leaking)
 	}
 	for _, bb := range []struct {
 		name     string

@@ -59,7 +59,7 @@ func snapshot(n int) *wire.Snapshot {
 		LastAudit: noon.Add(1500 * time.Millisecond),
 	}
 	for i := range n {
-		s.Leases = append(s.Leases, wire.Lease{
+		s.Leases = append(s.Leases, &wire.Lease{
 			Lease: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24), Family: netstate.IPv4,
 			Peer: fmt.Sprintf("peer%04d", i), State: verdict.OK, Effect: verdict.Delivered, RoutePresent: true,
 		})
@@ -83,9 +83,10 @@ func summarized(s *wire.Snapshot) *wire.Snapshot {
 	return s
 }
 
-func broken(l wire.Lease, age time.Duration, effect verdict.Effect) wire.Lease {
+func broken(was *wire.Lease, age time.Duration, effect verdict.Effect) *wire.Lease {
+	l := *was
 	l.State, l.Effect, l.Cause, l.Since, l.RoutePresent = verdict.Missing, effect, verdict.CauseLinkDown, noon.Add(-age), false
-	return l
+	return &l
 }
 
 func TestMetrics_Golden(t *testing.T) {
@@ -232,12 +233,12 @@ routewatch_lease_problems_truncated 147
 // What a broken lease source holds must not break a scrape.
 func TestMetrics_OddLeases(t *testing.T) {
 	s := snapshot(1)
-	bad := broken(s.Leases[0], time.Minute, verdict.Leaking)
+	bad := *broken(s.Leases[0], time.Minute, verdict.Leaking)
 	malformed := bad
 	malformed.Lease, malformed.Peer = netip.Prefix{}, "new\nline \"quoted\" \\ ü"
 	invalid, alsoInvalid := bad, bad
 	invalid.Peer, alsoInvalid.Peer = "a\xff", "a\xfe"
-	s.Leases = []wire.Lease{bad, bad, malformed, invalid, alsoInvalid}
+	s.Leases = netstate.Refs([]wire.Lease{bad, bad, malformed, invalid, alsoInvalid})
 	s.Node = "node\xff"
 	s.Devices = []wire.Device{
 		{Name: "flannel\xff", Family: netstate.IPv4, Present: true, Up: true},

@@ -87,8 +87,8 @@ func by(a *wire.Actor) string {
 // toType is what mends a lease of the incident, which routewatch knows while it is broken.
 func toType(s *wire.Snapshot, i wire.Incident) string {
 	const all = "`routewatch status` on the node prints what mends all of it."
-	for n := range s.Leases {
-		if l := &s.Leases[n]; l.Incident == i.ID && l.State.Bad() && len(l.Advice) > 0 {
+	for _, l := range s.Leases {
+		if l.Incident == i.ID && l.State.Bad() && len(l.Advice) > 0 {
 			return fmt.Sprintf("To mend %s, as root: `%s`; %s", l.Lease, l.Advice[0].Command, all)
 		}
 	}

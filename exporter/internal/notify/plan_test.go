@@ -38,7 +38,7 @@ func happened(typ verdict.EventType, at int, i wire.Incident) wire.Event {
 }
 
 func brokenSnapshot(i wire.Incident) *wire.Snapshot {
-	return &wire.Snapshot{Node: node, Time: noon, Incidents: []wire.Incident{i}, Leases: []wire.Lease{{
+	return &wire.Snapshot{Node: node, Time: noon, Incidents: []wire.Incident{i}, Leases: []*wire.Lease{{
 		Lease: i.Subnets[0], State: verdict.Missing, Effect: verdict.Leaking, Incident: i.ID,
 		Advice: []wire.Advice{{Command: "ip route replace 10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink"}},
 	}}}
