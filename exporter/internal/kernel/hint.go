@@ -101,7 +101,10 @@ func (e *events) route(h header, body []byte, hint netstate.Hint) error {
 	if e.scope.in.podRoute(&r, viaFlannel) { // its device is not known yet: those of pods come and go unread
 		e.work.recheck = true
 		set(&e.work.devices, r.Device)
+		set(&e.work.tables, keyOf(&r))
+		return nil
 	}
+	e.work.change(routeChange{route: r, deleted: h.Type == unix.RTM_DELROUTE, flags: h.Flags})
 	return nil
 }
 

@@ -17,17 +17,19 @@ const maxInputPeers = 3
 // interest is an expect.Interest made ready for questions. It is immutable.
 type interest struct {
 	expect.Interest
-	subnets   prefixSet
-	own       []netip.Prefix // subnets that are not a peer's
-	peers     prefixSet
-	networks  prefixSet
-	publicIPs []netip.Addr   // sorted
-	inputs    []netip.Prefix // the peers that forwarded traffic is looked up for
+	subnets              prefixSet
+	own                  []netip.Prefix // subnets that are not a peer's
+	peers                prefixSet
+	networks             prefixSet
+	subnetList, peerList prefixList
+	publicIPs            []netip.Addr   // sorted
+	inputs               []netip.Prefix // the peers that forwarded traffic is looked up for
 }
 
 func newInterest(in expect.Interest) *interest {
 	i := &interest{
 		Interest: in, subnets: newPrefixSet(in.Subnets), peers: newPrefixSet(in.Peers), networks: newPrefixSet(in.Networks),
+		subnetList: newPrefixList(in.Subnets), peerList: newPrefixList(in.Peers),
 		publicIPs: slices.Clone(in.PublicIPs),
 	}
 	slices.SortFunc(i.publicIPs, netip.Addr.Compare)
@@ -105,6 +107,11 @@ func (i *interest) podRoute(r *netstate.Route, viaFlannel bool) bool {
 	return r.Type == netstate.Unicast && r.Dst.IsSingleIP() && !r.Gateway.IsValid() && !r.Multipath && r.NextHopID == 0 && !viaFlannel &&
 		slices.ContainsFunc(i.own, func(own netip.Prefix) bool { return own.Bits() < r.Dst.Bits() && own.Contains(r.Dst.Addr()) }) &&
 		!i.peers.overlaps(r.Dst)
+}
+
+// touchedSubnets returns the subnets of the interest that overlap a change.
+func (i *interest) touchedSubnets(changed prefixSet) []netip.Prefix {
+	return i.subnetList.overlapping(changed)
 }
 
 // flannelDevices returns the indexes of the flannel devices.

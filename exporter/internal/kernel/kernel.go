@@ -2,8 +2,11 @@
 // and says at once when it changes.
 //
 // Events are hints: they say where to look. An IPv4 route that goes with its
-// link, its last address or its next-hop object has no event of its own, so the
-// routes are never computed from events; a dump or a lookup is the truth.
+// link, its last address or its next-hop object has no event of its own, so no
+// route is there because no event said that it went; a dump or a lookup is the
+// truth. The event of a route itself is taken at its word where it leaves no
+// choice (replay), since the kernel dumps no less than a table, which can have a
+// million other routes; the lookup of what it touches must then agree.
 //
 //	event socket -> hints (relevant ones only) -> work -> sweep | recheck | touch -> State
 //

@@ -34,5 +34,46 @@ func (s prefixSet) overlaps(p netip.Prefix) bool {
 // covers reports whether an address lies inside a member.
 func (s prefixSet) covers(a netip.Addr) bool { return s.overlaps(host(a)) }
 
+// prefixList finds those of many prefixes, which may hold one another, that
+// overlap another prefix.
+type prefixList struct {
+	sorted []netip.Prefix // by netip.Prefix.Compare, unique
+	bits   []int          // their lengths, ascending, unique
+}
+
+func newPrefixList(prefixes []netip.Prefix) prefixList {
+	l := prefixList{sorted: slices.Clone(prefixes)}
+	slices.SortFunc(l.sorted, netip.Prefix.Compare)
+	l.sorted = slices.Compact(l.sorted)
+	for _, p := range l.sorted {
+		l.bits = append(l.bits, p.Bits())
+	}
+	slices.Sort(l.bits)
+	l.bits = slices.Compact(l.bits)
+	return l
+}
+
+// overlapping returns the members that overlap the set, sorted and unique; never nil.
+func (l prefixList) overlapping(set prefixSet) []netip.Prefix {
+	found := []netip.Prefix{}
+	for _, p := range set {
+		for _, bits := range l.bits {
+			if bits >= p.Bits() {
+				break
+			}
+			wide, err := p.Addr().Prefix(bits)
+			if _, member := slices.BinarySearchFunc(l.sorted, wide, netip.Prefix.Compare); member && err == nil {
+				found = append(found, wide)
+			}
+		}
+		i, _ := slices.BinarySearchFunc(l.sorted, p, netip.Prefix.Compare)
+		for ; i < len(l.sorted) && p.Contains(l.sorted[i].Addr()); i++ {
+			found = append(found, l.sorted[i])
+		}
+	}
+	slices.SortFunc(found, netip.Prefix.Compare)
+	return slices.Compact(found)
+}
+
 // host returns the prefix that holds one address only.
 func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -25,10 +24,13 @@ type reader struct {
 	peers *wireGuards
 	// waited is for how long others held the network lock.
 	waited time.Duration
+	// near is what the last touch was limited to; nil: it, or another read, was not.
+	near *near
 }
 
 // perform does the widest operation that the work asks for.
 func (r *reader) perform(old *netstate.State, job *work) (*netstate.State, error) {
+	r.near = nil
 	switch {
 	case job.sweep != "":
 		return r.sweep(old)
@@ -84,9 +86,11 @@ func (r *reader) recheck(old *netstate.State, w *work) (*netstate.State, error) 
 		return nil, nil
 	}
 	tables := r.consulted(s)
-	whole := aliased(old.Routes)
+	before, unclear := replay(old.Routes, w.changes, r.keepsBy(v.flannel))
+	whole := aliased(before)
 	union(&whole, w.tables)
-	s.Routes = slices.DeleteFunc(slices.Clone(old.Routes), func(rt *netstate.Route) bool {
+	union(&whole, unclear)
+	s.Routes = slices.DeleteFunc(slices.Clone(before), func(rt *netstate.Route) bool {
 		gone := devices[rt.Device] || whole[keyOf(rt)] || !tables[keyOf(rt)]
 		return gone || r.in.isPodRoute(old, rt) && !v.keeps(rt) // picked anew
 	})
@@ -182,94 +186,6 @@ func (r *reader) suspects(old *netstate.State, w *work, flannel []int) map[int]b
 	return devices
 }
 
-// touch reads the tables and devices that events named, and asks again for the
-// lookups that they can have changed. State.Touched says which subnets it concerns.
-func (r *reader) touch(old *netstate.State, w *work) (*netstate.State, error) {
-	fresh := *old
-	if err := r.reread(&fresh, old, w); err != nil {
-		return nil, err
-	}
-	if !maps.Equal(r.in.relevant(old), r.in.relevant(&fresh)) {
-		if err := r.settings(&fresh); err != nil {
-			return nil, err
-		}
-	}
-	changed := changedPrefixes(old, &fresh, w)
-	if w.peers {
-		fresh.WireGuard = r.wireGuard(old.Links)
-	}
-	queries, reused := r.split(old, &fresh, changed)
-	fresh.Lookups, fresh.Touched = reused, r.in.touchedSubnets(changed)
-	if !slices.Equal(old.FDB, fresh.FDB) || !samePeers(old.WireGuard, fresh.WireGuard) || slices.ContainsFunc(changed, r.in.coversPublicIP) {
-		fresh.Touched = nil // which leases have this MAC, key or endpoint only judge knows
-	}
-	return r.finish(&fresh, queries)
-}
-
-// reread replaces the lists of s that the events of a touch named. They are
-// sorted apart: the other lists are published and may be read meanwhile.
-func (r *reader) reread(s, old *netstate.State, w *work) (err error) {
-	var fresh netstate.State
-	if len(w.tables) > 0 {
-		if fresh.Routes, err = r.tables(w.tables, newSieve(r.in, old, old)); err != nil {
-			return err
-		}
-		for _, rt := range s.Routes {
-			if !w.tables[keyOf(rt)] {
-				fresh.Routes = append(fresh.Routes, rt)
-			}
-		}
-	}
-	if w.neighbors {
-		if fresh.Neighbors, err = r.neighbors(r.in.vxlanDevices(old.Links)); err != nil {
-			return err
-		}
-	}
-	if w.fdb {
-		if fresh.FDB, err = r.fdb(r.in.vxlanDevices(old.Links)); err != nil {
-			return err
-		}
-	}
-	fresh.Sort()
-	if len(w.tables) > 0 {
-		s.Routes = fresh.Routes
-	}
-	if w.neighbors {
-		s.Neighbors = fresh.Neighbors
-	}
-	if w.fdb {
-		s.FDB = fresh.FDB
-	}
-	return nil
-}
-
-// changedPrefixes returns what the events of a touch named and what has in fact
-// changed since, which may be more.
-func changedPrefixes(old, s *netstate.State, w *work) prefixSet {
-	changed := slices.Clone(w.prefixes)
-	differences(old.Routes, s.Routes, netstate.CompareRoutes, func(r *netstate.Route) { changed = append(changed, r.Dst) })
-	differences(netstate.Refs(old.Neighbors), netstate.Refs(s.Neighbors), compareNeighbors, func(n *netstate.Neighbor) { changed = append(changed, host(n.IP)) })
-	return newPrefixSet(changed)
-}
-
-// split returns the queries to ask again, and the answers of the others: a
-// change of a route concerns a lookup only if its prefix covers the address.
-// The few of forwarded packets, whose source counts too, are always asked.
-func (r *reader) split(old, s *netstate.State, changed prefixSet) (ask []netstate.Query, reused []*netstate.Lookup) {
-	known := old.Lookups // in the order of the queries
-	for _, q := range r.in.queries(s) {
-		for len(known) > 0 && known[0].Query.Compare(q) < 0 {
-			known = known[1:]
-		}
-		if len(known) > 0 && known[0].Query == q && q.IIF == 0 && !changed.covers(q.Dst) {
-			reused = append(reused, known[0])
-		} else {
-			ask = append(ask, q)
-		}
-	}
-	return ask, reused
-}
-
 // devices begins a picture: what the kernel's network lock guards, and the
 // neighbors and FDB entries of the flannel devices.
 func (r *reader) devices() (s *netstate.State, err error) {
@@ -344,6 +260,22 @@ func (r *reader) table(t tableKey, device int, v *sieve) ([]*netstate.Route, err
 
 // finish asks the lookups and completes the picture.
 func (r *reader) finish(s *netstate.State, ask []netstate.Query) (*netstate.State, error) {
+	answers, err := r.answers(ask)
+	if err != nil {
+		return nil, err
+	}
+	s.Lookups = append(s.Lookups, answers...)
+	slices.SortFunc(s.Lookups, func(a, b *netstate.Lookup) int { return a.Query.Compare(b.Query) })
+	return r.complete(s), nil
+}
+
+func (r *reader) complete(s *netstate.State) *netstate.State {
+	s.At, s.Generation, s.Complete = time.Now(), r.in.Generation, true
+	return s
+}
+
+// answers asks the lookups, in the order of the queries.
+func (r *reader) answers(ask []netstate.Query) ([]*netstate.Lookup, error) {
 	answers, err := r.req.lookups(ask)
 	if err != nil {
 		return nil, err
@@ -354,13 +286,7 @@ func (r *reader) finish(s *netstate.State, ask []netstate.Query) (*netstate.Stat
 			open = append(open, &answers[i].Route)
 		}
 	}
-	if err := r.resolve(open); err != nil {
-		return nil, err
-	}
-	s.Lookups = append(s.Lookups, netstate.Refs(answers)...)
-	slices.SortFunc(s.Lookups, func(a, b *netstate.Lookup) int { return a.Query.Compare(b.Query) })
-	s.At, s.Generation, s.Complete = time.Now(), r.in.Generation, true
-	return s, nil
+	return netstate.Refs(answers), r.resolve(open)
 }
 
 // learn notes the tables of answers that no rule names.

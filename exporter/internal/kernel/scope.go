@@ -36,7 +36,7 @@ func newScope(in *interest, s *netstate.State, tables map[tableKey]bool) *scope 
 
 func (c *scope) device(index int) {
 	if index != 0 {
-		c.devices[index] = true
+		set(&c.devices, index)
 	}
 }
 
@@ -104,14 +104,27 @@ func consulted(rules []netstate.Rule, extra map[tableKey]bool) map[tableKey]bool
 
 const ruleToTable = 1 // FR_ACT_TO_TBL
 
-// touchedSubnets returns the subnets of the interest that overlap a change.
-func (i *interest) touchedSubnets(changed prefixSet) []netip.Prefix {
-	touched := []netip.Prefix{}
-	for _, s := range i.Subnets {
-		if changed.overlaps(s) {
-			touched = append(touched, s)
+// after is the scope of a picture that differs from this one's near a few
+// destinations only. What mattered before still does.
+func (c *scope) after(s *netstate.State, n *near, hops map[int]bool) *scope {
+	next := *c
+	next.base, next.devices = s, nil
+	for _, p := range n.area {
+		for _, r := range slices.Concat(s.RoutesTo(p), s.RoutesInside(p)) {
+			next.device(r.Device)
+		}
+		_, inside, _ := cut(s.Lookups, p)
+		for _, l := range inside {
+			next.device(l.Route.Device)
 		}
 	}
-	slices.SortFunc(touched, netip.Prefix.Compare)
-	return touched
+	for d := range hops {
+		next.device(d)
+	}
+	if next.within(c) {
+		next.devices = c.devices
+	} else {
+		union(&next.devices, c.devices)
+	}
+	return &next
 }

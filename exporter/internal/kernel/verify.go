@@ -15,9 +15,13 @@ import (
 // has one that should have won. One of the two is then older than the other,
 // or a table was not read.
 func (i *interest) disagreements(s *netstate.State) []netstate.Query {
+	return disagreements(s, i.peerList.sorted)
+}
+
+func disagreements(s *netstate.State, peers []netip.Prefix) []netstate.Query {
 	simple := simpleRules(s.Rules)
 	var all []netstate.Query
-	for _, p := range i.Peers {
+	for _, p := range peers {
 		check := func(dst netip.Addr) {
 			l, ok := s.Lookup(netstate.Query{Dst: dst})
 			if ok && (!answerKept(s, l) || simple[netstate.FamilyOf(dst)] && outdone(s, p, l)) {
@@ -29,7 +33,8 @@ func (i *interest) disagreements(s *netstate.State) []netstate.Query {
 			check(r.Dst.Addr())
 		}
 	}
-	return all
+	slices.SortFunc(all, netstate.Query.Compare)
+	return slices.Compact(all)
 }
 
 // answerKept reports whether the routes hold the entry that answered.

@@ -276,13 +276,13 @@ func (w *watcher) read(ctx context.Context, job *work) (s *netstate.State, cost 
 			return nil, 0, err
 		}
 		s, cost = p.state, cost+p.cost
-		next := w.reader.scope(s)
+		next := w.scope(p)
 		late, quiet, err := w.events.settle(next, job.readsLinks())
 		if err != nil {
 			job.merge(late)
 			return nil, 0, err
 		}
-		wrong := w.reader.in.disagreements(s)
+		wrong := w.disagreements(p)
 		agreed := len(wrong) == 0 || slices.Equal(wrong, w.accepted)
 		if quiet && agreed || attempt == maxRepeats {
 			w.accepted = wrong
@@ -300,9 +300,34 @@ func (w *watcher) read(ctx context.Context, job *work) (s *netstate.State, cost 
 	}
 }
 
+// scope is that of a picture that was read.
+func (w *watcher) scope(p performed) *scope {
+	if p.near == nil {
+		return w.reader.scope(p.state)
+	}
+	return w.events.scope.after(p.state, p.near, w.reader.req.hops) // only this goroutine replaces it
+}
+
+// disagreements are those of a picture that was read: where it is like the one
+// before it, those that are known.
+func (w *watcher) disagreements(p performed) []netstate.Query {
+	if p.near == nil {
+		return w.reader.in.disagreements(p.state)
+	}
+	all := disagreements(p.state, p.near.peers)
+	for _, q := range w.accepted {
+		if !p.near.area.covers(q.Dst) {
+			all = append(all, q)
+		}
+	}
+	slices.SortFunc(all, netstate.Query.Compare)
+	return all
+}
+
 // performed is what one read yields.
 type performed struct {
 	state *netstate.State
+	near  *near         // see reader
 	cost  time.Duration // without the wait for the network lock
 	req   *requests     // to be used again
 }
@@ -316,7 +341,7 @@ func (w *watcher) perform(ctx context.Context, job *work) (performed, error) {
 	read := func() (performed, error) {
 		start := time.Now()
 		s, err := w.cfg.read(&r, old, job)
-		return performed{s, time.Since(start) - r.waited, r.req}, err
+		return performed{s, r.near, time.Since(start) - r.waited, r.req}, err
 	}
 	slow := func() error {
 		if s := w.incomplete(slowError{w.cfg.patience}); s != nil {

@@ -18,7 +18,8 @@ const (
 	resyncAudit        = "audit"
 )
 
-// maxTouched bounds the prefixes of a touch; more are a recheck.
+// maxTouched bounds the prefixes of a touch; more are a recheck. It bounds the
+// changes of routes as well; with more, their tables are read.
 const maxTouched = 1024
 
 // work is what has to be read again, and the hints that say so. The widest of
@@ -28,9 +29,10 @@ type work struct {
 	recheck bool
 	touched bool // any of the following is set
 
-	devices   map[int]bool // whose routes a recheck reads
-	prefSrcs  []netip.Addr // lost addresses: routes that prefer them as source may be gone
-	tables    map[tableKey]bool
+	devices   map[int]bool      // whose routes a recheck reads
+	prefSrcs  []netip.Addr      // lost addresses: routes that prefer them as source may be gone
+	changes   []routeChange     // what events said of routes, in their order
+	tables    map[tableKey]bool // to be read as a whole
 	neighbors bool
 	fdb       bool
 	prefixes  []netip.Prefix
@@ -80,8 +82,7 @@ func (w *work) add(h netstate.Hint) {
 	case netstate.Undecodable:
 		w.needSweep(resyncEvents)
 	case netstate.RouteAdded, netstate.RouteReplaced, netstate.RouteDeleted:
-		w.touch(h.Prefix)
-		set(&w.tables, tableKey{h.Family, h.Table})
+		w.touch(h.Prefix) // see change
 	case netstate.NeighborChanged, netstate.NeighborDeleted:
 		w.touch(h.Prefix)
 		w.neighbors = true
@@ -96,6 +97,17 @@ func (w *work) add(h netstate.Hint) {
 		w.recheck = true
 		set(&w.devices, h.Index)
 	}
+}
+
+// change notes what an event said of a route.
+func (w *work) change(c routeChange) {
+	if w.changes = append(w.changes, c); len(w.changes) <= maxTouched {
+		return
+	}
+	for i := range w.changes {
+		set(&w.tables, keyOf(&w.changes[i].route))
+	}
+	w.changes = nil
 }
 
 func (w *work) touch(p netip.Prefix) {
@@ -121,6 +133,9 @@ func (w *work) merge(o work) {
 	w.neighbors = w.neighbors || o.neighbors
 	w.fdb = w.fdb || o.fdb
 	w.prefSrcs = append(w.prefSrcs, o.prefSrcs...)
+	for _, c := range o.changes {
+		w.change(c)
+	}
 	for _, p := range o.prefixes {
 		w.touch(p)
 	}
