@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -54,6 +55,35 @@ func BenchmarkRouteDeleted(b *testing.B) {
 			for name, all := range map[string][]time.Duration{"p50-µs": took, "p50-event-µs": since} {
 				slices.Sort(all)
 				b.ReportMetric(float64(all[len(all)/2].Microseconds()), name)
+			}
+		})
+	}
+}
+
+// BenchmarkTouch reads again what the event of one route concerns, at 50 and at
+// 5,000 peers.
+func BenchmarkTouch(b *testing.B) {
+	for _, bench := range []struct {
+		name  string
+		nodes int
+	}{{"50", 25}, {"5000", 2500}} {
+		b.Run(bench.name, func(b *testing.B) {
+			n := newNode(b, bench.nodes)
+			req, err := dialRequests(mustOpen(b, n.Path()))
+			netns.Must(b, err)
+			defer req.close()
+			r := &reader{req: req, in: newInterest(n.interest())}
+			s, err := r.sweep(nil)
+			netns.Must(b, err)
+			rt := s.RoutesTo(n.peers[9].subnet)[0]
+			job := &work{touched: true, prefixes: []netip.Prefix{rt.Dst}, changes: []routeChange{{route: *rt, deleted: true}}}
+			b.ReportAllocs()
+			for b.Loop() {
+				after, err := r.perform(s, job)
+				netns.Must(b, err)
+				if len(after.Routes) != len(s.Routes)-1 {
+					b.Fatal("not deleted")
+				}
 			}
 		})
 	}
