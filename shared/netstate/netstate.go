@@ -393,6 +393,7 @@ type Counters struct {
 	Resyncs      map[string]uint64 `json:"resyncs,omitempty"` // sweeps by reason: start, leases, overrun, events, disagreement, audit
 	AuditDrift   uint64            `json:"auditDrift"`        // differences that an audit found and no event had announced
 	ReceiveBytes int               `json:"receiveBytes"`      // effective size of the event socket's buffer
+	Filtered     bool              `json:"filtered"`          // the kernel delivers only events that can matter
 	LastAudit    time.Time         `json:"lastAudit,omitzero"`
 }
 

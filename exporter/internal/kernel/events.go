@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"routewatch/shared/netstate"
@@ -38,11 +39,13 @@ type events struct {
 	bytes    int           // effective size of the receive buffer
 	callback func(fd uintptr) bool
 	actor    func(portID uint32, received time.Time) netstate.Process // may be nil
+	filters  bool
 
 	mu       sync.Mutex // guards everything below
 	sock     *socket
 	failed   error // of the socket; it is then of no use anymore
 	scope    *scope
+	filter   []bpf.RawInstruction // in force in the kernel; nil: none
 	seen     seen
 	work     work
 	counters netstate.Counters           // routes, overruns and undecodables only
@@ -56,8 +59,9 @@ func subscribe(netns *os.File, cfg Config, s *scope, counters netstate.Counters)
 	if err != nil {
 		return nil, err
 	}
-	e := &events{nudge: make(chan struct{}, 1), actor: cfg.Actor, sock: sock, scope: s, counters: counters}
+	e := &events{nudge: make(chan struct{}, 1), actor: cfg.Actor, filters: !cfg.Unfiltered, sock: sock, counters: counters}
 	e.callback = e.readable
+	e.adopt(s) // before there is a group whose events could come unfiltered
 	if err := e.configure(cfg.ReceiveBuffer); err != nil {
 		sock.close()
 		return nil, fmt.Errorf("subscribe to rtnetlink events: %w", err)
@@ -173,7 +177,7 @@ func (e *events) takeLocked() work {
 // what has happened since the last take. next is in force from here on. quiet
 // is true if no event that matters for next can have been missed or is left;
 // the picture is then consistent. If one can have been missed, since it did not
-// matter before, late says to recheck.
+// matter before, late says to recheck: see adopt for why nothing is missed then.
 func (e *events) settle(next *scope, readLinks bool) (late work, quiet bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -185,7 +189,7 @@ func (e *events) settle(next *scope, readLinks bool) (late work, quiet bool, err
 	late = e.takeLocked()
 	late.recheck = late.recheck || !next.within(e.scope)
 	quiet = drained && late.empty()
-	e.scope = next
+	e.adopt(next)
 	if quiet && readLinks {
 		e.seen = seen{} // next.base is as new
 	}
@@ -196,7 +200,7 @@ func (e *events) settle(next *scope, readLinks bool) (late work, quiet bool, err
 func (e *events) setScope(s *scope) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.scope = s
+	e.adopt(s)
 }
 
 // count copies the event counters.
@@ -205,7 +209,7 @@ func (e *events) count(c *netstate.Counters) {
 	defer e.mu.Unlock()
 	c.IPv4Routes, c.IPv6Routes = e.counters.IPv4Routes, e.counters.IPv6Routes
 	c.Overruns, c.Undecodable = e.counters.Overruns, e.counters.Undecodable
-	c.ReceiveBytes = e.bytes
+	c.ReceiveBytes, c.Filtered = e.bytes, e.filter != nil
 }
 
 func (e *events) close() { e.sock.close() }

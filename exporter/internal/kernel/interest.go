@@ -24,6 +24,9 @@ type interest struct {
 	subnetList, peerList prefixList
 	publicIPs            []netip.Addr   // sorted
 	inputs               []netip.Prefix // the peers that forwarded traffic is looked up for
+	// destinations are the parts of the filter for events that tell whether a
+	// route's destination matters; none for a family without any that does.
+	destinations map[netstate.Family]code
 }
 
 func newInterest(in expect.Interest) *interest {
@@ -47,6 +50,7 @@ func newInterest(in expect.Interest) *interest {
 			i.inputs = append(i.inputs, p)
 		}
 	}
+	i.destinations = i.destinationTests()
 	return i
 }
 

@@ -49,6 +49,9 @@ type Config struct {
 	// is DefaultReceiveBuffer. Counters.ReceiveBytes says what it became: without
 	// CAP_NET_ADMIN the kernel caps it at net.core.rmem_max, and doubles that.
 	ReceiveBuffer int
+	// Unfiltered has the kernel deliver every event instead of those alone that can
+	// matter: for measurements, and for the case that the filter is suspected.
+	Unfiltered bool
 	// Actor names the process behind a netlink port that a change was asked for
 	// at; nil names none. It is called as soon as the event is received, and no
 	// further one is read until it returns: it must be quick, and bound itself.

@@ -12,6 +12,8 @@ type scope struct {
 	in      *interest
 	base    *netstate.State   // the picture: its links and addresses are what events are compared with
 	devices map[int]bool      // that the picture depends on
+	flannel []int             // the flannel devices
+	vxlan   []int             // those of them that have neighbors and FDB entries
 	tables  map[tableKey]bool // that a lookup may consult; nil: not known yet, so all
 	// pods are the routes to the node's own pods that matter: the one in the
 	// picture, or any (the zero prefix); none in a family that is not here.
@@ -19,7 +21,10 @@ type scope struct {
 }
 
 func newScope(in *interest, s *netstate.State, tables map[tableKey]bool) *scope {
-	c := &scope{in: in, base: s, devices: in.relevant(s), tables: tables, pods: in.podRoutes(s)}
+	c := &scope{
+		in: in, base: s, devices: in.relevant(s), tables: tables, pods: in.podRoutes(s),
+		flannel: in.flannelDevices(s.Links), vxlan: in.vxlanDevices(s.Links),
+	}
 	for _, a := range s.Addrs {
 		if slices.ContainsFunc(in.own, func(own netip.Prefix) bool { return own.Contains(a.Prefix.Addr()) }) {
 			c.device(a.Device) // pods may be behind it once it is up
@@ -40,8 +45,14 @@ func (c *scope) device(index int) {
 	}
 }
 
-// within reports whether every event that matters here mattered in o as well.
+// within reports whether every event that matters here mattered in o as well,
+// and o's filter let it come.
 func (c *scope) within(o *scope) bool {
+	// A device that became flannel's, by its name say, may be in o.devices as
+	// another: then its link event was seen, and what came after it was not.
+	if !subset(c.flannel, o.flannel) || !subset(c.vxlan, o.vxlan) {
+		return false
+	}
 	for d := range c.devices {
 		if !o.devices[d] {
 			return false
@@ -58,6 +69,10 @@ func (c *scope) within(o *scope) bool {
 		}
 	}
 	return c.in == o.in
+}
+
+func subset(a, b []int) bool {
+	return !slices.ContainsFunc(a, func(v int) bool { return !slices.Contains(b, v) })
 }
 
 // route reports whether the event of a route matters.

@@ -285,7 +285,9 @@ func (w *watcher) read(ctx context.Context, job *work) (s *netstate.State, cost 
 		wrong := w.disagreements(p)
 		agreed := len(wrong) == 0 || slices.Equal(wrong, w.accepted)
 		if quiet && agreed || attempt == maxRepeats {
-			w.accepted = wrong
+			if quiet || job.sweep != "" {
+				w.accepted = wrong
+			}
 			job.hints.add(late.hints...)
 			late.hints = nil
 			w.work = late
@@ -293,7 +295,7 @@ func (w *watcher) read(ctx context.Context, job *work) (s *netstate.State, cost 
 			return s, cost, nil
 		}
 		job.merge(late)
-		if !agreed {
+		if quiet { // else what came late may be the reason
 			w.reader.learn(s)
 			job.needSweep(resyncDisagreement)
 		}
