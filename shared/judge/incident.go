@@ -2,6 +2,7 @@ package judge
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -31,7 +32,8 @@ func (f *fold) incidents() {
 		g.add(&i)
 		alive[i.ID], old[i.ID] = !f.next.LeasesRead, true
 	}
-	for i, l := range f.next.Leases {
+	for i := range f.unsettled() {
+		l := f.next.Leases[i]
 		if l.State == verdict.Unknown && g.byID[l.Incident] != nil {
 			alive[l.Incident] = true
 			continue
@@ -64,6 +66,21 @@ func (f *fold) incidents() {
 		}
 		return slices.Compare([]byte(a.ID), []byte(b.ID))
 	})
+}
+
+// unsettled yields the positions of the leases that may have to do with an
+// incident: where none was open, only those that were judged.
+func (f *fold) unsettled() iter.Seq[int] {
+	if !f.all && len(f.prev.Incidents) == 0 {
+		return slices.Values(f.judged)
+	}
+	return func(yield func(int) bool) {
+		for i := range f.next.Leases {
+			if !yield(i) {
+				return
+			}
+		}
+	}
 }
 
 // setIncident copies the lease if need be: it may be the previous snapshot's.

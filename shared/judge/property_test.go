@@ -92,7 +92,7 @@ func TestProperty_OrderFree(t *testing.T) {
 		shuffle(r, w.peers)
 		shuffle(r, w.addrs)
 		got, _ := Next(opts, nil, w.input())
-		if diff := cmp.Diff(want, got, comparable...); diff != "" {
+		if diff := cmp.Diff(want, got, alike...); diff != "" {
 			t.Fatalf("(-want +got):\n%s", diff)
 		}
 	})
@@ -102,7 +102,7 @@ func shuffle[T any](r *rand.Rand, s []T) {
 	r.Shuffle(len(s), func(i, j int) { s[i], s[j] = s[j], s[i] })
 }
 
-var comparable = []cmp.Option{
+var alike = []cmp.Option{
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 	cmpopts.EquateEmpty(),
@@ -145,11 +145,11 @@ func TestProperty_TouchedEqualsAll(t *testing.T) {
 		s := story{T: t, w: drawWorld(t), next: 100}
 		s.w.generation = 2 // a picture may be of the set before
 		all, due := Next(opts, nil, s.goOn(time.Time{}))
-		some := all
+		judge, some := New(opts), all
 		for range rapid.IntRange(1, 8).Draw(t, "steps") {
 			if rapid.IntRange(0, 9).Draw(t, "restart") == 0 {
 				all = resumed(all)
-				some, s.last = all, nil
+				judge, some, s.last = New(opts), all, nil
 			}
 			in := s.goOn(due)
 			whole := in
@@ -157,15 +157,23 @@ func TestProperty_TouchedEqualsAll(t *testing.T) {
 			if all, due = Next(opts, all, whole); len(all.Leases) != len(in.Set.Leases) {
 				t.Fatalf("%d of %d leases", len(all.Leases), len(in.Set.Leases))
 			}
+			forgetful, _ := Next(opts, some, in)
+			if diff := cmp.Diff(all, forgetful, alike...); diff != "" {
+				t.Fatalf("all against touched (-all +touched):\n%s", diff)
+			}
+			before, previous := dump(t, some), some
 			var dueSome time.Time
-			some, dueSome = Next(opts, some, in)
-			if diff := cmp.Diff(all, some, comparable...); diff != "" || !due.Equal(dueSome) {
-				t.Fatalf("all against touched, to be called at %s and %s (-all +touched):\n%s", due, dueSome, diff)
+			some, dueSome = judge.Next(some, in)
+			if diff := cmp.Diff(all, some, alike...); diff != "" || !due.Equal(dueSome) {
+				t.Fatalf("all against touched and remembered, to be called at %s and %s (-all +touched):\n%s", due, dueSome, diff)
+			}
+			if after := dump(t, previous); after != before {
+				t.Fatalf("the previous snapshot was changed:\n%s", cmp.Diff(before, after))
 			}
 			quiet := *in.State // events are told once
 			quiet.Hints, in.State = nil, &quiet
 			again, _ := Next(opts, all, in)
-			if diff := cmp.Diff(all, again, comparable...); diff != "" {
+			if diff := cmp.Diff(all, again, alike...); diff != "" {
 				t.Fatalf("not idempotent:\n%s", diff)
 			}
 			addUp(t, all)
