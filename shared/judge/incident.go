@@ -2,7 +2,6 @@ package judge
 
 import (
 	"fmt"
-	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -32,7 +31,8 @@ func (f *fold) incidents() {
 		g.add(&i)
 		alive[i.ID], old[i.ID] = !f.next.LeasesRead, true
 	}
-	for i := range f.unsettled() {
+	unsettled := f.unsettled()
+	for _, i := range unsettled {
 		l := f.next.Leases[i]
 		if l.State == verdict.Unknown && g.byID[l.Incident] != nil {
 			alive[l.Incident] = true
@@ -50,6 +50,7 @@ func (f *fold) incidents() {
 		alive[id] = true
 		worsen(g.byID[id], l)
 	}
+	f.mem.members = slices.DeleteFunc(unsettled, func(i int) bool { return f.next.Leases[i].Incident == "" })
 	for id, i := range g.byID {
 		if !alive[id] {
 			continue
@@ -68,19 +69,19 @@ func (f *fold) incidents() {
 	})
 }
 
-// unsettled yields the positions of the leases that may have to do with an
-// incident: where none was open, only those that were judged.
-func (f *fold) unsettled() iter.Seq[int] {
-	if !f.all && len(f.prev.Incidents) == 0 {
-		return slices.Values(f.judged)
+// unsettled are the positions of the leases that may have to do with an
+// incident, ascending: those that were judged, and those that were in one.
+func (f *fold) unsettled() []int {
+	if !f.all {
+		all := slices.Concat(f.mem.members, f.judged)
+		slices.Sort(all)
+		return slices.Compact(all)
 	}
-	return func(yield func(int) bool) {
-		for i := range f.next.Leases {
-			if !yield(i) {
-				return
-			}
-		}
+	all := make([]int, len(f.next.Leases))
+	for i := range all {
+		all[i] = i
 	}
+	return all
 }
 
 // setIncident copies the lease if need be: it may be the previous snapshot's.

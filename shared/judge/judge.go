@@ -101,10 +101,10 @@ type fold struct {
 func (f *fold) fold() {
 	f.doubtSilence()
 	f.opts.Flannel.Backend = f.backend()
-	f.view = newView(f.opts.Flannel, f.set, f.state)
 	last := f.mem.index
 	f.mem.index = indexOf(f.set, last)
 	f.aligned = last == f.mem.index
+	f.view = newView(f.opts.Flannel, f.set, f.state, f.mem.index.vnis)
 	f.next = &wire.Snapshot{
 		Node:           f.opts.Node,
 		Time:           f.in.Now,

@@ -12,6 +12,7 @@ import (
 // of it. It only saves work: without it the next snapshot is the same.
 type memory struct {
 	index   *index // of the set
+	members []int  // positions of the leases that are in an incident, ascending
 	stale   unexplained
 	forPods sifted[*netstate.Lookup] // the lookups as from a pod
 }
@@ -28,6 +29,7 @@ type index struct {
 	macs      map[netstate.MAC]bool
 	keys      map[string]bool // of WireGuard peers
 	malformed []netstate.Family
+	vnis      map[netstate.Family]uint32 // see peerVNIs
 }
 
 const own = -1
@@ -40,7 +42,7 @@ func indexOf(set *lease.Set, last *index) *index {
 	x := &index{
 		generation: set.Generation, leases: len(set.Leases),
 		first: make(map[netip.Prefix]int, len(set.Leases)), more: map[netip.Prefix][]int{},
-		macs: make(map[netstate.MAC]bool, len(set.Leases)), keys: map[string]bool{},
+		macs: make(map[netstate.MAC]bool, len(set.Leases)), keys: map[string]bool{}, vnis: peerVNIs(set),
 	}
 	for i := range set.Leases {
 		x.add(&set.Leases[i], i)

@@ -280,7 +280,8 @@ func (s *story) touched(last, in Input) []netip.Prefix {
 		return nil
 	}
 	touched := []netip.Prefix{}
-	was, is := newView(opts.Flannel, last.Set, last.State), newView(opts.Flannel, in.Set, in.State)
+	was := newView(opts.Flannel, last.Set, last.State, peerVNIs(last.Set))
+	is := newView(opts.Flannel, in.Set, in.State, peerVNIs(in.Set))
 	for _, l := range in.Set.Leases {
 		chain := expect.ChainOf(opts.Flannel, in.Set, l)
 		if !reflect.DeepEqual(bare(was.evidence(chain)), bare(is.evidence(chain))) || rapid.IntRange(0, 9).Draw(s.T, "also") == 0 {

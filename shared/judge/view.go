@@ -14,6 +14,7 @@ type view struct {
 	config expect.Config
 	set    *lease.Set
 	state  *netstate.State
+	vnis   map[netstate.Family]uint32 // see peerVNIs
 	// ownKnown: this node's own lease is known.
 	ownKnown bool
 	flannel  map[netstate.Family]netstate.Link // this node's flannel device
@@ -24,9 +25,9 @@ type view struct {
 	peers    map[int]peers                     // of the WireGuard devices, by ifindex
 }
 
-func newView(c expect.Config, set *lease.Set, state *netstate.State) view {
+func newView(c expect.Config, set *lease.Set, state *netstate.State, vnis map[netstate.Family]uint32) view {
 	v := view{
-		config: c, set: set, state: state, ownKnown: set.OwnProblem() == "",
+		config: c, set: set, state: state, vnis: vnis, ownKnown: set.OwnProblem() == "",
 		flannel: map[netstate.Family]netstate.Link{}, external: map[netstate.Family]netstate.Link{},
 		source: map[netstate.Family]netip.Addr{}, peers: map[int]peers{},
 	}
@@ -45,7 +46,7 @@ func newView(c expect.Config, set *lease.Set, state *netstate.State) view {
 	}
 	backend := c.BackendOf(set)
 	for _, r := range state.Routes {
-		if backend == kindVXLAN || backend == "host-gw" {
+		if backend == kindVXLAN || backend == "host-gw" || backend == "ipip" {
 			break // no route of theirs is like that
 		}
 		if v.isFlannel(r.Device) && r.Type == netstate.Unicast && !r.Gateway.IsValid() && r.Dst.Bits() > 0 {
@@ -81,11 +82,18 @@ func (v *view) vniOf(f netstate.Family) uint32 {
 	if vni := v.config.VNIOf(v.set, f); vni != 0 {
 		return vni
 	}
-	i := slices.IndexFunc(v.set.Leases, func(l lease.Lease) bool { return l.Family == f && l.VNI != 0 })
-	if i < 0 {
-		return 0
+	return v.vnis[f]
+}
+
+// peerVNIs are the VNI of the first peer of each family that published one.
+func peerVNIs(set *lease.Set) map[netstate.Family]uint32 {
+	vnis := map[netstate.Family]uint32{}
+	for i := range set.Leases {
+		if l := &set.Leases[i]; vnis[l.Family] == 0 && l.VNI != 0 {
+			vnis[l.Family] = l.VNI
+		}
 	}
-	return v.set.Leases[i].VNI
+	return vnis
 }
 
 func (v *view) vni() uint32 {
