@@ -293,6 +293,6 @@ func (s *story) touched(last, in Input) []netip.Prefix {
 
 // bare is evidence without what differs though it says the same.
 func bare(e evidence) evidence {
-	e.state, e.isFlannel = nil, nil
+	e.state, e.isFlannel, e.hints = nil, nil, nil
 	return e
 }

@@ -23,6 +23,7 @@ type view struct {
 	wide     []*netstate.Route                 // routes through flannel devices that have no gateway
 	source   map[netstate.Family]netip.Addr    // own flannel address, if a device has it
 	peers    map[int]peers                     // of the WireGuard devices, by ifindex
+	hints    *hints
 }
 
 func newView(c expect.Config, set *lease.Set, state *netstate.State, vnis map[netstate.Family]uint32) view {
@@ -30,6 +31,7 @@ func newView(c expect.Config, set *lease.Set, state *netstate.State, vnis map[ne
 		config: c, set: set, state: state, vnis: vnis, ownKnown: set.OwnProblem() == "",
 		flannel: map[netstate.Family]netstate.Link{}, external: map[netstate.Family]netstate.Link{},
 		source: map[netstate.Family]netip.Addr{}, peers: map[int]peers{},
+		hints: &hints{events: state.Hints},
 	}
 	for _, own := range set.Own {
 		// The kernel refuses a lookup from an address that no device has.
@@ -174,6 +176,7 @@ type evidence struct {
 	problem  string
 	read     bool   // the kernel was asked about this lease
 	leasesOf string // the lease source
+	hints    *hints
 
 	device  netstate.Link // the flannel device of the family
 	present bool          // it is there
@@ -204,7 +207,7 @@ func (v *view) evidence(c expect.Chain) evidence {
 	l := c.Lease
 	e := evidence{
 		state: v.state, complete: v.state.Complete, problem: v.state.Problem,
-		leasesOf: v.set.Source, ownKnown: v.ownKnown, anyDevice: len(v.all) > 0, isFlannel: v.isFlannel,
+		leasesOf: v.set.Source, hints: v.hints, ownKnown: v.ownKnown, anyDevice: len(v.all) > 0, isFlannel: v.isFlannel,
 	}
 	if !l.Subnet.IsValid() || len(c.Forms) == 0 {
 		return e
