@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/prometheus/common/version"
 	"golang.org/x/sync/errgroup"
@@ -30,9 +29,7 @@ func watch(ctx context.Context, cfg config) error {
 	tape, finish := record(cfg)
 	defer finish()
 	eng := engine.New(engine.Config{
-		Next: func(previous *wire.Snapshot, in judge.Input) (*wire.Snapshot, time.Time) {
-			return judge.Next(cfg.judge, previous, in)
-		},
+		Next:       judge.New(cfg.judge).Next,
 		InterestOf: func(set *lease.Set) expect.Interest { return expect.InterestOf(cfg.judge.Flannel, set) },
 		Observe:    detection.Observe,
 		Changed:    func(old, next *wire.Snapshot) { mem.events.Append(events.Between(old, next)...) },

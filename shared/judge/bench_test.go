@@ -2,43 +2,108 @@ package judge
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
+	"time"
 
 	"routewatch/shared/netstate"
 )
 
-// BenchmarkNext judges 5,000 leases: all of them, and one that was touched.
+const many = 5000
+
+// BenchmarkNext judges 5,000 leases: all of them, and one whose route goes and
+// comes back.
 func BenchmarkNext(b *testing.B) {
-	w := newWorld(5000, ip4)
+	w := newWorld(many, ip4)
 	in := w.input()
-	prev, _ := Next(opts, nil, in)
-	if !prev.Healthy {
-		b.Fatal("not healthy")
-	}
-	for name, touched := range map[string][]netip.Prefix{"all": nil, "one": {w.peers[7].Subnet}} {
-		b.Run(name, func(b *testing.B) {
-			in.Touched = touched
-			b.ReportAllocs()
-			for b.Loop() {
-				Next(opts, prev, in)
+	b.Run("all", func(b *testing.B) {
+		judge := New(opts)
+		s, _ := judge.Next(nil, in)
+		if !s.Healthy {
+			b.Fatal("not healthy")
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			s, _ = judge.Next(s, in)
+		}
+	})
+	b.Run("one", func(b *testing.B) {
+		const n = 7
+		states := [2]*netstate.State{without(in.State, w.peers[n].Subnet), in.State}
+		in.Touched = []netip.Prefix{w.peers[n].Subnet}
+		judge := New(opts)
+		s, _ := judge.Next(nil, in)
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			in.State = states[i%2]
+			s, _ = judge.Next(s, in)
+			if s.Healthy != (i%2 == 1) {
+				b.Fatal(s.Summary)
 			}
-		})
-	}
+		}
+	})
+	b.Run("none", func(b *testing.B) {
+		in.Touched = []netip.Prefix{}
+		judge := New(opts)
+		s, _ := judge.Next(nil, in)
+		b.ReportAllocs()
+		for b.Loop() {
+			s, _ = judge.Next(s, in)
+		}
+	})
 }
 
-// BenchmarkNext_Flap judges a flap of 5,000 leases amid a thousand other events.
-func BenchmarkNext_Flap(b *testing.B) {
-	w := newWorld(5000, ip4)
-	prev, _ := Next(opts, nil, w.input())
-	for range 1000 {
-		w.hints = append(w.hints, netstate.Hint{At: w.at, Kind: netstate.LinkChanged, Device: "veth0", Index: 99, Up: true})
-	}
-	w.flap(ip4)
-	in := w.input()
-	b.ReportAllocs()
-	for b.Loop() {
-		if s, _ := Next(opts, prev, in); s.Summary.Missing != 5000 {
-			b.Fatal(s.Summary)
+// without is a picture that lacks the route for a subnet, and shares the rest.
+func without(s *netstate.State, subnet netip.Prefix) *netstate.State {
+	o := *s
+	o.Routes = slices.DeleteFunc(slices.Clone(s.Routes), func(r *netstate.Route) bool { return r.Dst == subnet })
+	o.Lookups = slices.Clone(s.Lookups)
+	for i, l := range o.Lookups {
+		if l.Route.Dst == subnet {
+			o.Lookups[i] = &netstate.Lookup{Query: l.Query, Route: *s.Routes[0]}
 		}
+	}
+	o.Hints = []netstate.Hint{{At: s.At, Kind: netstate.RouteDeleted, Family: ip4, Index: ifVX4, Prefix: subnet, PortID: 4711}}
+	return &o
+}
+
+// BenchmarkNext_Flap judges a flap of 5,000 leases amid other events.
+func BenchmarkNext_Flap(b *testing.B) {
+	w := newWorld(many, ip4)
+	healthy := w.input()
+	device := func(n int) netstate.Hint {
+		return netstate.Hint{At: w.at, Kind: netstate.LinkChanged, Device: "veth" + string(rune('a'+n%26)), Index: 99 + n, Up: true}
+	}
+	neighbor := func(n int) netstate.Hint {
+		return netstate.Hint{
+			At: w.at, Kind: netstate.NeighborDeleted, Family: ip4, Index: ifVX4, Prefix: netip.PrefixFrom(w.peers[n].Subnet.Addr(), 32),
+		}
+	}
+	w.later(time.Second).flap(ip4)
+	in := w.input()
+	flap := in.State.Hints
+	for _, test := range []struct {
+		name   string
+		events int
+		event  func(n int) netstate.Hint
+	}{
+		{"1000 device events", 1000, device}, {"5000 neighbors deleted", many, neighbor},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			state := *in.State
+			state.Hints = nil
+			for n := range test.events {
+				state.Hints = append(state.Hints, test.event(n))
+			}
+			state.Hints = append(state.Hints, flap...)
+			in.State = &state
+			prev, _ := Next(opts, nil, healthy)
+			b.ReportAllocs()
+			for b.Loop() {
+				if s, _ := Next(opts, prev, in); s.Summary.Missing != many {
+					b.Fatal(s.Summary)
+				}
+			}
+		})
 	}
 }

@@ -1,7 +1,6 @@
 package judge
 
 import (
-	"slices"
 	"time"
 
 	"routewatch/shared/expect"
@@ -46,7 +45,7 @@ func history(next *wire.Lease, prev wire.Lease, chain expect.Chain, e *evidence,
 }
 
 // deviceOfCause names the device that something happened to, where it was one.
-func deviceOfCause(h netstate.Hint, cause verdict.Cause, e *evidence) string {
+func deviceOfCause(h *netstate.Hint, cause verdict.Cause, e *evidence) string {
 	switch cause {
 	case verdict.CauseLinkDown, verdict.LinkDeleted, verdict.AddressRemoved, verdict.MACChanged, verdict.SysctlChanged:
 		return cmpOr(h.Device, e.state.LinkName(h.Index))
@@ -55,27 +54,33 @@ func deviceOfCause(h netstate.Hint, cause verdict.Cause, e *evidence) string {
 }
 
 // explain finds the first event that can have led to the state.
-func explain(state verdict.State, chain expect.Chain, e *evidence) (netstate.Hint, verdict.Cause, bool) {
-	if state == verdict.Pending {
-		return netstate.Hint{}, "", false
+func explain(state verdict.State, chain expect.Chain, e *evidence) (*netstate.Hint, verdict.Cause, bool) {
+	if state == verdict.Pending || len(e.hints.events) == 0 {
+		return nil, "", false
 	}
-	for _, h := range e.state.Hints {
-		if cause, ok := explains(h, state, chain, e); ok {
-			return h, cause, true
+	e.hints.prepare()
+	l := &chain.Lease
+	q := question{
+		state: state, family: l.Family, device: e.device.Index, deviceName: e.deviceName,
+		well: e.present && e.device.Up && e.addressed,
+	}
+	for _, ask := range []func(*netstate.Hint, verdict.State, *expect.Chain, *evidence) (verdict.Cause, bool){explains, silently} {
+		answers := func(h *netstate.Hint) bool { _, ok := ask(h, state, &chain, e); return ok }
+		for _, i := range e.hints.candidates(q, l, answers) {
+			h := &e.hints.all[i]
+			if cause, ok := ask(h, state, &chain, e); ok {
+				return h, cause, true
+			}
 		}
+		q.silently = true
 	}
-	for _, h := range e.state.Hints {
-		if cause, ok := silently(h, state, chain, e); ok {
-			return h, cause, true
-		}
-	}
-	return netstate.Hint{}, "", false
+	return nil, "", false
 }
 
 // silently: where no event tells of the lease's own objects, a route went or
 // died with another device than flannel's: that of a direct route, or of one leg
 // of a multipath route. The kernel does not announce that for IPv4.
-func silently(h netstate.Hint, state verdict.State, chain expect.Chain, e *evidence) (verdict.Cause, bool) {
+func silently(h *netstate.Hint, state verdict.State, chain *expect.Chain, e *evidence) (verdict.Cause, bool) {
 	if h.Family != 0 && h.Family != chain.Lease.Family {
 		return "", false
 	}
@@ -91,15 +96,13 @@ func silently(h netstate.Hint, state verdict.State, chain expect.Chain, e *evide
 
 // taken: what a device loses takes routes with it. A device that is deleted is
 // set down first, and both is told.
-func taken(h netstate.Hint, e *evidence) (verdict.Cause, bool) {
+func taken(h *netstate.Hint, e *evidence) (verdict.Cause, bool) {
 	switch h.Kind {
 	case netstate.LinkDeleted, netstate.LinkChanged, netstate.AddrDeleted:
 	default:
 		return "", false
 	}
-	if slices.ContainsFunc(e.state.Hints, func(o netstate.Hint) bool {
-		return o.Kind == netstate.LinkDeleted && o.Index == h.Index
-	}) {
+	if e.hints.linkDeleted[h.Index] {
 		return verdict.LinkDeleted, true
 	}
 	if h.Kind == netstate.LinkChanged {
@@ -108,7 +111,7 @@ func taken(h netstate.Hint, e *evidence) (verdict.Cause, bool) {
 	return verdict.AddressRemoved, true
 }
 
-func explains(h netstate.Hint, state verdict.State, chain expect.Chain, e *evidence) (verdict.Cause, bool) {
+func explains(h *netstate.Hint, state verdict.State, chain *expect.Chain, e *evidence) (verdict.Cause, bool) {
 	if h.Family != 0 && h.Family != chain.Lease.Family {
 		return "", false
 	}
@@ -130,7 +133,7 @@ func explains(h netstate.Hint, state verdict.State, chain expect.Chain, e *evide
 }
 
 // deviceEvent: what happens to a device takes routes and neighbors with it.
-func deviceEvent(h netstate.Hint, chain expect.Chain, e *evidence) (verdict.Cause, bool) {
+func deviceEvent(h *netstate.Hint, chain *expect.Chain, e *evidence) (verdict.Cause, bool) {
 	if (e.deviceName == "" || h.Device != e.deviceName) && (h.Index == 0 || h.Index != e.device.Index) {
 		return "", false
 	}
@@ -146,22 +149,12 @@ func deviceEvent(h netstate.Hint, chain expect.Chain, e *evidence) (verdict.Caus
 
 // switchedOff: only disable_ipv6 takes addresses and routes of a device and
 // leaves the device as it was. An IPv6 route survives the last address.
-func switchedOff(device int, chain expect.Chain, e *evidence) bool {
-	routeGone, addrGone, linkEvent := false, false, false
-	for _, h := range e.state.Hints {
-		switch {
-		case h.Kind == netstate.RouteDeleted && h.PortID == 0 && h.Prefix == chain.Lease.Subnet:
-			routeGone = true
-		case h.Kind == netstate.AddrDeleted && h.Index == device && h.Family == netstate.IPv6:
-			addrGone = true
-		case h.Kind == netstate.LinkChanged && h.Index == device:
-			linkEvent = true
-		}
-	}
-	return chain.Lease.Family == netstate.IPv6 && routeGone && addrGone && !linkEvent
+func switchedOff(device int, chain *expect.Chain, e *evidence) bool {
+	return chain.Lease.Family == netstate.IPv6 && e.hints.flushed[chain.Lease.Subnet] &&
+		e.hints.addrDeleted[device] && !e.hints.linkChanged[device]
 }
 
-func routeEvent(h netstate.Hint, chain expect.Chain, e *evidence) (verdict.Cause, bool) {
+func routeEvent(h *netstate.Hint, chain *expect.Chain, e *evidence) (verdict.Cause, bool) {
 	subnet := chain.Lease.Subnet
 	switch h.Kind {
 	case netstate.RuleAdded, netstate.RuleDeleted:
@@ -188,7 +181,7 @@ func routeEvent(h netstate.Hint, chain expect.Chain, e *evidence) (verdict.Cause
 
 // wideRoute: with the backends that have one route for the whole pod network the
 // event is of that one.
-func wideRoute(h netstate.Hint, chain expect.Chain, e *evidence) bool {
+func wideRoute(h *netstate.Hint, chain *expect.Chain, e *evidence) bool {
 	form := chain.Forms[0]
 	if form.Dst.IsValid() {
 		return form.Wide && h.Prefix == form.Dst
@@ -198,28 +191,39 @@ func wideRoute(h netstate.Hint, chain expect.Chain, e *evidence) bool {
 
 // consequence names why the kernel itself deleted a route. What it follows from
 // may be told after it: with IPv6 switched off on a device the addresses go last.
-func consequence(h netstate.Hint, chain expect.Chain, e *evidence) verdict.Cause {
+func consequence(h *netstate.Hint, chain *expect.Chain, e *evidence) verdict.Cause {
 	if switchedOff(h.Index, chain, e) {
 		return verdict.SysctlChanged
 	}
-	for _, other := range e.state.Hints {
-		if other.Family != 0 && other.Family != h.Family {
+	cause, known := e.hints.reasons[h.Family]
+	if !known {
+		cause = reason(h.Family, e)
+		e.hints.reasons[h.Family] = cause
+	}
+	return cause
+}
+
+// reason is what the first event of a family that takes routes with it tells.
+func reason(family netstate.Family, e *evidence) verdict.Cause {
+	for i := range e.hints.all {
+		h := &e.hints.all[i]
+		if h.Family != 0 && h.Family != family {
 			continue
 		}
-		if cause, ok := taken(other, e); ok {
+		if cause, ok := taken(h, e); ok {
 			return cause
 		}
-		if other.Kind == netstate.NetConfChanged {
+		if h.Kind == netstate.NetConfChanged {
 			return verdict.SysctlChanged
 		}
 	}
-	if h.Family == netstate.IPv6 {
+	if family == netstate.IPv6 {
 		return verdict.Expired
 	}
 	return verdict.CauseUnknown
 }
 
-func neighborEvent(h netstate.Hint, chain expect.Chain) (verdict.Cause, bool) {
+func neighborEvent(h *netstate.Hint, chain *expect.Chain) (verdict.Cause, bool) {
 	if h.Prefix.Addr() != chain.Lease.Subnet.Addr() {
 		return "", false
 	}
@@ -234,7 +238,7 @@ func neighborEvent(h netstate.Hint, chain expect.Chain) (verdict.Cause, bool) {
 
 // fdbEvent: the message names the tunnel endpoint, which is the old one when an
 // entry was changed, so the device alone must do then.
-func fdbEvent(h netstate.Hint, chain expect.Chain, e *evidence) (verdict.Cause, bool) {
+func fdbEvent(h *netstate.Hint, chain *expect.Chain, e *evidence) (verdict.Cause, bool) {
 	if h.Index != e.device.Index {
 		return "", false
 	}
@@ -247,7 +251,7 @@ func fdbEvent(h netstate.Hint, chain expect.Chain, e *evidence) (verdict.Cause, 
 	return "", false
 }
 
-func touchesUnderlay(h netstate.Hint, chain expect.Chain, e *evidence) bool {
+func touchesUnderlay(h *netstate.Hint, chain *expect.Chain, e *evidence) bool {
 	switch h.Kind {
 	case netstate.LinkChanged, netstate.LinkDeleted, netstate.AddrDeleted:
 		return !e.isFlannel(h.Index)
@@ -261,7 +265,7 @@ func touchesUnderlay(h netstate.Hint, chain expect.Chain, e *evidence) bool {
 
 // actorOf says who asked for a change. Link and FDB messages never carry the
 // requester, so nothing can be said about those.
-func actorOf(h netstate.Hint) *wire.Actor {
+func actorOf(h *netstate.Hint) *wire.Actor {
 	switch h.Kind {
 	case netstate.LinkChanged, netstate.LinkMACChanged, netstate.LinkDeleted, netstate.FDBChanged, netstate.FDBDeleted:
 		return &wire.Actor{Kind: verdict.ActorUnknown}

@@ -103,7 +103,7 @@ func (f *fold) deviceChanges() []wire.Change {
 				continue
 			}
 		case netstate.AddrAdded, netstate.AddrDeleted:
-			c.Type, c.Object, c.Actor = verdict.AddressAdded, h.Prefix.String(), actorOf(h)
+			c.Type, c.Object, c.Actor = verdict.AddressAdded, h.Prefix.String(), actorOf(&h)
 			if h.Kind == netstate.AddrDeleted {
 				c.Type = verdict.AddressGone
 			}

@@ -74,7 +74,7 @@ func newExplainer(opts Options, s *wire.Snapshot, in Input, address netip.Addr) 
 	if x.state == nil {
 		x.state = &netstate.State{}
 	}
-	x.view = newView(opts.Flannel, x.set, x.state)
+	x.view = newView(opts.Flannel, x.set, x.state, peerVNIs(x.set))
 	return x
 }
 

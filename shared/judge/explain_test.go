@@ -128,7 +128,7 @@ func TestExplain_NotEverythingIsKnown(t *testing.T) {
 	want := wire.ExplainedLookup{
 		Address: netip.MustParseAddr("10.100.20.2"), Answer: "10.100.20.2 via 10.100.20.0 dev flannel.1 by route 10.100.20.0/24", Problem: "of the last snapshot: busy",
 	}
-	if diff := cmp.Diff(want, x.Lookups[max(i, 0)], comparable...); diff != "" {
+	if diff := cmp.Diff(want, x.Lookups[max(i, 0)], alike...); diff != "" {
 		t.Errorf("without an answer of now (-want +got):\n%s", diff)
 	}
 }

@@ -31,7 +31,9 @@ func (f *fold) incidents() {
 		g.add(&i)
 		alive[i.ID], old[i.ID] = !f.next.LeasesRead, true
 	}
-	for i, l := range f.next.Leases {
+	unsettled := f.unsettled()
+	for _, i := range unsettled {
+		l := f.next.Leases[i]
 		if l.State == verdict.Unknown && g.byID[l.Incident] != nil {
 			alive[l.Incident] = true
 			continue
@@ -48,6 +50,7 @@ func (f *fold) incidents() {
 		alive[id] = true
 		worsen(g.byID[id], l)
 	}
+	f.mem.members = slices.DeleteFunc(unsettled, func(i int) bool { return f.next.Leases[i].Incident == "" })
 	for id, i := range g.byID {
 		if !alive[id] {
 			continue
@@ -64,6 +67,21 @@ func (f *fold) incidents() {
 		}
 		return slices.Compare([]byte(a.ID), []byte(b.ID))
 	})
+}
+
+// unsettled are the positions of the leases that may have to do with an
+// incident, ascending: those that were judged, and those that were in one.
+func (f *fold) unsettled() []int {
+	if !f.all {
+		all := slices.Concat(f.mem.members, f.judged)
+		slices.Sort(all)
+		return slices.Compact(all)
+	}
+	all := make([]int, len(f.next.Leases))
+	for i := range all {
+		all[i] = i
+	}
+	return all
 }
 
 // setIncident copies the lease if need be: it may be the previous snapshot's.

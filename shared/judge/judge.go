@@ -45,49 +45,39 @@ type Input struct {
 // returned time is when Next wants to be called again although nothing
 // happened, because a grace ends then; zero if none does.
 func Next(opts Options, previous *wire.Snapshot, in Input) (*wire.Snapshot, time.Time) {
+	return New(opts).Next(previous, in)
+}
+
+// Judge folds one input after the other. It gives what Next gives, and remembers
+// what it made the last snapshot of, so that the next one costs what changed.
+type Judge struct {
+	opts Options
+	last *wire.Snapshot // what mem belongs to
+	mem  memory
+}
+
+// New returns a Judge. It must not be used by two goroutines at a time.
+func New(opts Options) *Judge { return &Judge{opts: opts} }
+
+// Next is the function Next. It is fast where previous is what it returned last,
+// the set is of the same generation, and the lists of the kernel's picture share
+// with those before it what did not change.
+func (j *Judge) Next(previous *wire.Snapshot, in Input) (*wire.Snapshot, time.Time) {
 	if previous == nil {
 		previous = &wire.Snapshot{}
 	}
-	f := fold{opts: opts, prev: previous, in: in, set: in.Set, state: in.State}
+	if previous != j.last {
+		j.mem = memory{}
+	}
+	f := fold{opts: j.opts, prev: previous, in: in, set: in.Set, state: in.State, mem: &j.mem}
 	if f.set == nil {
 		f.set = &lease.Set{}
 	}
 	if f.state == nil {
 		f.state = &netstate.State{}
 	}
-	f.doubtSilence()
-	f.opts.Flannel.Backend = f.backend()
-	f.view = newView(f.opts.Flannel, f.set, f.state)
-	f.next = &wire.Snapshot{
-		Node:           opts.Node,
-		Time:           in.Now,
-		LeasesRead:     previous.LeasesRead || f.set.Generation > 0,
-		KernelRead:     previous.KernelRead || f.state.Complete && f.state.Generation > 0,
-		OwnLeaseKnown:  f.set.OwnProblem() == "",
-		Backend:        f.opts.Flannel.Backend,
-		VNI:            f.view.vni(),
-		Families:       f.families(),
-		IncidentsTotal: previous.IncidentsTotal,
-		IncidentSeq:    previous.IncidentSeq,
-		Counters:       f.state.Counters,
-		Generation:     f.set.Generation,
-		Triggered:      f.state.Triggered,
-	}
-	if !f.next.LeasesRead {
-		f.next.Awaited = previous.Awaited
-	}
-	// A picture of generation 0 was read for no leases at all.
-	f.next.Complete = f.set.Complete && f.state.Complete && f.set.Generation > 0 && f.state.Generation > 0
-	f.sources()
-	f.devices()
-	f.changes()
-	f.leases()
-	f.stale()
-	f.nodeProblems()
-	f.rememberNodeProblems()
-	f.incidents()
-	f.next.Summary = summarize(f.next)
-	f.next.Healthy = f.healthy()
+	f.fold()
+	j.last = f.next
 	return f.next, f.wake
 }
 
@@ -99,8 +89,53 @@ type fold struct {
 	in    Input
 	set   *lease.Set
 	state *netstate.State
+	mem   *memory
 	view  view
 	wake  time.Time
+	// aligned: the previous snapshot has the same leases at the same positions.
+	aligned bool
+	judged  []int // the positions of the leases that were judged, if not all were
+	all     bool
+}
+
+func (f *fold) fold() {
+	f.doubtSilence()
+	f.opts.Flannel.Backend = f.backend()
+	last := f.mem.index
+	f.mem.index = indexOf(f.set, last)
+	f.aligned = last == f.mem.index
+	f.view = newView(f.opts.Flannel, f.set, f.state, f.mem.index.vnis)
+	f.next = &wire.Snapshot{
+		Node:           f.opts.Node,
+		Time:           f.in.Now,
+		LeasesRead:     f.prev.LeasesRead || f.set.Generation > 0,
+		KernelRead:     f.prev.KernelRead || f.state.Complete && f.state.Generation > 0,
+		OwnLeaseKnown:  f.view.ownKnown,
+		Backend:        f.opts.Flannel.Backend,
+		VNI:            f.view.vni(),
+		Families:       f.families(),
+		IncidentsTotal: f.prev.IncidentsTotal,
+		IncidentSeq:    f.prev.IncidentSeq,
+		Counters:       f.state.Counters,
+		Generation:     f.set.Generation,
+		Triggered:      f.state.Triggered,
+	}
+	if !f.next.LeasesRead {
+		f.next.Awaited = f.prev.Awaited
+	}
+	// A picture of generation 0 was read for no leases at all.
+	f.next.Complete = f.set.Complete && f.state.Complete && f.set.Generation > 0 && f.state.Generation > 0
+	f.sources()
+	f.devices()
+	f.changes()
+	f.leases()
+	f.stale()
+	f.nodeProblems()
+	f.rememberNodeProblems()
+	f.incidents()
+	f.summarize()
+	f.wakeForPending()
+	f.next.Healthy = f.healthy()
 }
 
 // doubtSilence takes a side that was not heard of for too long as incomplete.
@@ -205,39 +240,61 @@ func (f *fold) devices() {
 
 // leases judges what the input touched and copies the rest.
 func (f *fold) leases() {
-	prev := f.prev.Leases
-	f.next.Leases = make([]*wire.Lease, 0, len(f.set.Leases))
-	for _, l := range f.set.Leases {
-		for len(prev) > 0 && compareKey(prev[0], &l) < 0 {
-			prev = prev[1:]
-		}
-		var was *wire.Lease
-		if len(prev) > 0 && compareKey(prev[0], &l) == 0 {
-			was = prev[0]
-		}
-		if was != nil && f.in.Touched != nil && !slices.Contains(f.in.Touched, l.Subnet) {
-			f.keep(was)
-			continue
-		}
-		chain := expect.ChainOf(f.opts.Flannel, f.set, l)
-		since := f.start(was, l)
-		judged := Lease(since, chain, f.view.evidence(chain), f.in.Now, f.opts)
-		f.keep(&judged)
+	f.all = f.in.Touched == nil || !f.aligned
+	if f.all {
+		f.eachLease()
+		return
+	}
+	f.judged = f.mem.index.at(f.in.Touched...)
+	f.next.Leases = slices.Clone(f.prev.Leases)
+	for _, i := range f.judged {
+		f.next.Leases[i] = f.lease(f.prev.Leases[i], &f.set.Leases[i])
 	}
 }
 
-// keep adds a judged lease and asks to be woken when its grace ends.
-func (f *fold) keep(l *wire.Lease) {
-	f.next.Leases = append(f.next.Leases, l)
-	if l.State == verdict.Pending {
-		f.wakeAt(l.Changed.Add(f.opts.Grace))
+// eachLease goes over the set and the previous snapshot, whose leases may be others.
+func (f *fold) eachLease() {
+	prev := f.prev.Leases
+	f.next.Leases = make([]*wire.Lease, len(f.set.Leases))
+	for i := range f.set.Leases {
+		l := &f.set.Leases[i]
+		for !f.aligned && len(prev) > 0 && compareKey(prev[0], l) < 0 {
+			prev = prev[1:]
+		}
+		var was *wire.Lease
+		if f.aligned || len(prev) > 0 && compareKey(prev[0], l) == 0 {
+			was, prev = prev[0], prev[1:]
+		}
+		if was != nil && f.in.Touched != nil && !slices.Contains(f.in.Touched, l.Subnet) {
+			f.next.Leases[i] = was
+		} else {
+			f.next.Leases[i] = f.lease(was, l)
+		}
+	}
+}
+
+func (f *fold) lease(was *wire.Lease, l *lease.Lease) *wire.Lease {
+	chain := expect.ChainOf(f.opts.Flannel, f.set, *l)
+	judged := Lease(f.start(was, l), chain, f.view.evidence(chain), f.in.Now, f.opts)
+	return &judged
+}
+
+// wakeForPending asks to be called when the grace of a pending lease ends.
+func (f *fold) wakeForPending() {
+	if f.next.Summary.States[verdict.Pending] == 0 {
+		return
+	}
+	for _, l := range f.next.Leases {
+		if l.State == verdict.Pending {
+			f.wakeAt(l.Changed.Add(f.opts.Grace))
+		}
 	}
 }
 
 // start returns what was known of a lease before this call. A lease that was
 // not there before changed now, but at the exporter's start it changed when its
 // Node was made, so that a restart judges old leases at once.
-func (f *fold) start(was *wire.Lease, l lease.Lease) wire.Lease {
+func (f *fold) start(was *wire.Lease, l *lease.Lease) wire.Lease {
 	if was == nil {
 		fresh := wire.Lease{Changed: l.Created, Cause: verdict.CauseUnknown}
 		for _, own := range f.set.Own {
@@ -273,11 +330,11 @@ func compareKey(w *wire.Lease, l *lease.Lease) int {
 // healthy is the definition: complete, the own lease known, every lease well,
 // no node problem that is more than information.
 func (f *fold) healthy() bool {
-	if !f.next.Complete || f.set.OwnProblem() != "" {
+	if !f.next.Complete || !f.view.ownKnown {
 		return false
 	}
-	for i := range f.next.Leases {
-		if !f.next.Leases[i].State.Healthy() {
+	for state, n := range f.next.Summary.States {
+		if n > 0 && !state.Healthy() {
 			return false
 		}
 	}

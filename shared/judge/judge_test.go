@@ -762,7 +762,7 @@ func TestNext_IncidentSurvivesUnknown(t *testing.T) {
 		t.Fatalf("states %v", s.Summary.States)
 	}
 	s, _ = Next(opts, s, w.later(time.Second).input())
-	if diff := cmp.Diff(want, s.Incidents, comparable...); diff != "" || s.Leases[0].Cause != verdict.CauseLinkDown {
+	if diff := cmp.Diff(want, s.Incidents, alike...); diff != "" || s.Leases[0].Cause != verdict.CauseLinkDown {
 		t.Errorf("cause %s, incidents (-want +got):\n%s", s.Leases[0].Cause, diff)
 	}
 }

@@ -19,7 +19,7 @@ func (f *fold) nodeProblems() {
 	if !f.state.Complete || !expect.Judged(f.next.Backend) {
 		return
 	}
-	f.next.NodeJudged = f.set.OwnProblem() == ""
+	f.next.NodeJudged = f.view.ownKnown
 	for _, own := range f.set.Own {
 		if own.Malformed != "" {
 			continue
@@ -214,8 +214,11 @@ func (f *fold) forwarding(own lease.Lease) {
 	if !ok || !own.Subnet.IsValid() {
 		return
 	}
-	for _, in := range f.state.Lookups {
-		if in.Query.IIF == 0 || netstate.FamilyOf(in.Query.Dst) != own.Family {
+	forPods := &f.mem.forPods
+	forPods.sift(f.state.Lookups, func(l *netstate.Lookup) bool { return l.Query.IIF != 0 })
+	for _, i := range forPods.picked {
+		in := forPods.list[i]
+		if netstate.FamilyOf(in.Query.Dst) != own.Family {
 			continue
 		}
 		pods, _ := f.state.Link(in.Query.IIF)
@@ -232,9 +235,7 @@ func (f *fold) forwarding(own lease.Lease) {
 
 // isOK reports whether the lease that the pod address stands for is ok.
 func (f *fold) isOK(pod netip.Addr) bool {
-	return slices.ContainsFunc(f.next.Leases, func(l *wire.Lease) bool {
-		return l.State == verdict.OK && l.Lease.Contains(pod)
-	})
+	return slices.ContainsFunc(f.mem.index.holding(pod), func(i int) bool { return f.next.Leases[i].State == verdict.OK })
 }
 
 // forwardingIPv6 goes by the setting of all devices: a device's own says only

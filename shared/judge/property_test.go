@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"testing"
 	"time"
 
@@ -93,7 +92,7 @@ func TestProperty_OrderFree(t *testing.T) {
 		shuffle(r, w.peers)
 		shuffle(r, w.addrs)
 		got, _ := Next(opts, nil, w.input())
-		if diff := cmp.Diff(want, got, comparable...); diff != "" {
+		if diff := cmp.Diff(want, got, alike...); diff != "" {
 			t.Fatalf("(-want +got):\n%s", diff)
 		}
 	})
@@ -103,7 +102,7 @@ func shuffle[T any](r *rand.Rand, s []T) {
 	r.Shuffle(len(s), func(i, j int) { s[i], s[j] = s[j], s[i] })
 }
 
-var comparable = []cmp.Option{
+var alike = []cmp.Option{
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 	cmpopts.EquateEmpty(),
@@ -138,36 +137,43 @@ func TestProperty_IncompleteIsNeverMissingNorStale(t *testing.T) {
 	})
 }
 
-// Judging only what was touched gives what judging all gives, over any
-// sequence of faults and repairs; the counts add up; the previous snapshot is
-// left as it was; and the same fault twice changes nothing.
+// Judging only what was touched gives what judging all gives, over any sequence
+// of faults, repairs, events, sets, restarts and times when nothing can be read;
+// the counts add up; and the same picture twice changes nothing.
 func TestProperty_TouchedEqualsAll(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := drawWorld(t)
-		all, _ := Next(opts, nil, w.input())
-		some := all
-		whole := *w
-		for range rapid.IntRange(1, 6).Draw(t, "steps") {
-			l := rapid.SampledFrom(w.peers).Draw(t, "peer")
-			touched := []netip.Prefix{l.Subnet}
-			w.later(time.Second)
-			if rapid.Bool().Draw(t, "repair") {
-				at := w.at
-				*w, touched = whole, nil
-				w.at = at
-			} else {
-				w.routes, w.neighbors, w.fdb = slices.Clone(w.routes), slices.Clone(w.neighbors), slices.Clone(w.fdb)
-				rapid.SampledFrom(faults).Draw(t, "fault").do(w, l)
+		s := story{T: t, w: drawWorld(t), next: 100}
+		s.w.generation = 2 // a picture may be of the set before
+		all, due := Next(opts, nil, s.goOn(time.Time{}))
+		judge, some := New(opts), all
+		for range rapid.IntRange(1, 8).Draw(t, "steps") {
+			if rapid.IntRange(0, 9).Draw(t, "restart") == 0 {
+				all = resumed(all)
+				judge, some, s.last = New(opts), all, nil
 			}
-			in := w.input()
-			all, _ = Next(opts, all, in)
-			in.Touched = touched
-			some, _ = Next(opts, some, in)
-			if diff := cmp.Diff(all, some, comparable...); diff != "" {
+			in := s.goOn(due)
+			whole := in
+			whole.Touched = nil
+			if all, due = Next(opts, all, whole); len(all.Leases) != len(in.Set.Leases) {
+				t.Fatalf("%d of %d leases", len(all.Leases), len(in.Set.Leases))
+			}
+			forgetful, _ := Next(opts, some, in)
+			if diff := cmp.Diff(all, forgetful, alike...); diff != "" {
 				t.Fatalf("all against touched (-all +touched):\n%s", diff)
 			}
+			before, previous := dump(t, some), some
+			var dueSome time.Time
+			some, dueSome = judge.Next(some, in)
+			if diff := cmp.Diff(all, some, alike...); diff != "" || !due.Equal(dueSome) {
+				t.Fatalf("all against touched and remembered, to be called at %s and %s (-all +touched):\n%s", due, dueSome, diff)
+			}
+			if after := dump(t, previous); after != before {
+				t.Fatalf("the previous snapshot was changed:\n%s", cmp.Diff(before, after))
+			}
+			quiet := *in.State // events are told once
+			quiet.Hints, in.State = nil, &quiet
 			again, _ := Next(opts, all, in)
-			if diff := cmp.Diff(all, again, comparable...); diff != "" {
+			if diff := cmp.Diff(all, again, alike...); diff != "" {
 				t.Fatalf("not idempotent:\n%s", diff)
 			}
 			addUp(t, all)
@@ -208,16 +214,19 @@ func addUp(t *rapid.T, s *wire.Snapshot) {
 	if states != len(s.Leases) || effects != len(s.Leases) || s.Summary.Present+s.Summary.Missing != s.Summary.Expected {
 		t.Fatalf("counts do not add up: %+v of %d leases", s.Summary, len(s.Leases))
 	}
-	inIncidents := 0
+	inIncidents, badSubnets := 0, map[netip.Prefix]bool{} // after a restart an incident knows its leases by these
 	for i := range s.Leases {
-		if s.Leases[i].State.Bad() != (s.Leases[i].Incident != "") {
-			t.Fatalf("%+v: a lease is in an incident if and only if it is bad", s.Leases[i])
+		if l := s.Leases[i]; l.State != verdict.Unknown && l.State.Bad() != (l.Incident != "") {
+			t.Fatalf("%+v: a lease is in an incident if and only if it is bad, or was when it was known", l)
+		}
+		if s.Leases[i].State.Bad() {
+			badSubnets[s.Leases[i].Lease] = true
 		}
 	}
 	for _, i := range s.Incidents {
 		inIncidents += i.Leases
 	}
-	if badCount := len(bad(s)); inIncidents < badCount {
-		t.Fatalf("%d leases in incidents, %d are bad", inIncidents, badCount)
+	if inIncidents < len(badSubnets) {
+		t.Fatalf("%d leases in incidents, %d are bad", inIncidents, len(badSubnets))
 	}
 }

@@ -1,11 +1,10 @@
 package judge
 
 import (
-	"net/netip"
+	"maps"
 	"slices"
 
 	"routewatch/shared/expect"
-	"routewatch/shared/lease"
 	"routewatch/shared/mend"
 	"routewatch/shared/netstate"
 	"routewatch/shared/wire"
@@ -15,24 +14,38 @@ import (
 // explains. While the leases are not fully known nothing new becomes stale:
 // an object may belong to a lease that could not be read.
 func (f *fold) stale() {
-	ex := newExplained(f.set)
+	f.mem.stale.of(f.staleSource())
+	var known map[object]*wire.Stale
 	for _, family := range f.next.Families {
-		blind := !f.next.Complete || slices.ContainsFunc(f.set.Leases, func(l lease.Lease) bool {
-			return l.Family == family && l.Malformed != ""
-		})
-		for _, s := range f.unexplained(ex, family) {
-			f.addStale(s, blind)
+		blind := !f.next.Complete || slices.Contains(f.mem.index.malformed, family)
+		for _, s := range f.unexplained(family) {
+			if known == nil {
+				known = objects(f.prev.Stale)
+			}
+			f.addStale(s, known[object{s.Kind, s.Object}], blind)
 		}
 	}
 }
 
-// addStale dates an object by the previous snapshot.
-func (f *fold) addStale(s wire.Stale, blind bool) {
+type object struct {
+	kind wire.StaleKind
+	text string
+}
+
+func objects(stale []wire.Stale) map[object]*wire.Stale {
+	m := make(map[object]*wire.Stale, len(stale))
+	for i := range slices.Backward(stale) { // of two the first
+		m[object{stale[i].Kind, stale[i].Object}] = &stale[i]
+	}
+	return m
+}
+
+// addStale dates an object by the previous snapshot: was is what that said of it.
+func (f *fold) addStale(s wire.Stale, was *wire.Stale, blind bool) {
 	s.Since, s.Pending = f.in.Now, true
-	i := slices.IndexFunc(f.prev.Stale, func(p wire.Stale) bool { return p.Kind == s.Kind && p.Object == s.Object })
 	switch {
-	case i >= 0:
-		s.Since, s.Pending = f.prev.Stale[i].Since, f.prev.Stale[i].Pending
+	case was != nil:
+		s.Since, s.Pending = was.Since, was.Pending
 	case blind:
 		return
 	case !f.prev.LeasesRead || !f.prev.KernelRead:
@@ -48,16 +61,62 @@ func (f *fold) addStale(s wire.Stale, blind bool) {
 	f.next.Stale = append(f.next.Stale, s)
 }
 
-func (f *fold) unexplained(ex explained, family netstate.Family) []wire.Stale {
+// unexplained are the objects of the kernel's lists that no lease explains.
+type unexplained struct {
+	source staleSource
+	lists  map[netstate.Family]*unexplainedOf
+}
+
+type unexplainedOf struct {
+	routes    sifted[*netstate.Route]
+	neighbors sifted[netstate.Neighbor]
+	fdb       sifted[netstate.FDBEntry]
+}
+
+// staleSource is what decides, beside an object itself, whether it is unexplained.
+type staleSource struct {
+	index    *index
+	backend  string
+	device   map[netstate.Family]int // ifindex of the flannel device
+	flannels []int                   // of all of them
+}
+
+func (f *fold) staleSource() staleSource {
+	s := staleSource{index: f.mem.index, backend: f.next.Backend, flannels: f.view.all, device: map[netstate.Family]int{}}
+	for family, link := range f.view.flannel {
+		s.device[family] = link.Index
+	}
+	return s
+}
+
+// of forgets what was found by another source.
+func (u *unexplained) of(s staleSource) {
+	same := u.lists != nil && u.source.index == s.index && u.source.backend == s.backend &&
+		maps.Equal(u.source.device, s.device) && slices.Equal(u.source.flannels, s.flannels)
+	if !same {
+		*u = unexplained{source: s, lists: map[netstate.Family]*unexplainedOf{}}
+	}
+}
+
+func (u *unexplained) family(f netstate.Family) *unexplainedOf {
+	if u.lists[f] == nil {
+		u.lists[f] = &unexplainedOf{}
+	}
+	return u.lists[f]
+}
+
+func (f *fold) unexplained(family netstate.Family) []wire.Stale {
 	var out []wire.Stale
 	add := func(kind wire.StaleKind, object, del string) {
 		out = append(out, wire.Stale{Kind: kind, Family: family, Object: object, Advice: []wire.Advice{{Command: del}}})
 	}
 	link, there := f.view.device(family)
-	for _, r := range f.state.Routes {
-		if netstate.FamilyOf(r.Dst.Addr()) != family || !f.flannelsForm(r, link.Index) || ex.covers(r.Dst) {
-			continue
-		}
+	routes := &f.mem.stale.family(family).routes
+	routes.sift(f.state.Routes, func(r *netstate.Route) bool {
+		return netstate.FamilyOf(r.Dst.Addr()) == family && f.flannelsForm(r, link.Index) && !f.mem.index.covers(r.Dst)
+	})
+	for _, i := range routes.picked {
+		r := routes.list[i]
 		s := deletion(r, f.state.LinkName(r.Device))
 		add(wire.StaleRoute, mend.RouteText(s), s.String())
 	}
@@ -66,36 +125,35 @@ func (f *fold) unexplained(ex explained, family netstate.Family) []wire.Stale {
 	}
 	wg, _ := f.state.WireGuardOf(link.Index)
 	for _, peer := range wg.Peers {
-		if !ex.keys[peer.PublicKey] {
+		if !f.mem.index.keys[peer.PublicKey] {
 			add(wire.StalePeer, peerText(link.Name, peer.PublicKey, []string{endpointText(peer.Endpoint)}, peer.AllowedIPs),
 				"wg set "+link.Name+" peer "+peer.PublicKey+" remove")
 		}
 	}
 	if f.next.Backend == kindVXLAN {
-		f.unexplainedByVXLAN(ex, family, link, add)
+		f.unexplainedByVXLAN(family, link, add)
 	}
 	return out
 }
 
 // unexplainedByVXLAN adds the neighbors and FDB entries of a flannel device
 // that no lease explains.
-func (f *fold) unexplainedByVXLAN(
-	ex explained, family netstate.Family, link netstate.Link, add func(kind wire.StaleKind, object, del string),
-) {
-	for _, n := range f.state.Neighbors {
-		if n.Device != link.Index || !n.Permanent() || netstate.FamilyOf(n.IP) != family || ex.gateways[n.IP] {
-			continue
-		}
-		if n.IP.IsMulticast() || n.IP.IsLinkLocalUnicast() {
-			continue
-		}
+func (f *fold) unexplainedByVXLAN(family netstate.Family, link netstate.Link, add func(kind wire.StaleKind, object, del string)) {
+	lists := f.mem.stale.family(family)
+	lists.neighbors.sift(f.state.Neighbors, func(n netstate.Neighbor) bool {
+		return n.Device == link.Index && n.Permanent() && netstate.FamilyOf(n.IP) == family && !f.mem.index.isGateway(n.IP) &&
+			!n.IP.IsMulticast() && !n.IP.IsLinkLocalUnicast()
+	})
+	for _, i := range lists.neighbors.picked {
+		n := lists.neighbors.list[i]
 		add(wire.StaleNeighbor, mend.NeighborText(n.IP, n.MAC, link.Name, n.State),
 			mend.Step{Verb: mend.NeighborDelete, IP: n.IP, Device: link.Name}.String())
 	}
-	for _, e := range f.state.FDB {
-		if e.Device != link.Index || e.MAC.IsZero() || !e.Dst.IsValid() || ex.macs[e.MAC] {
-			continue
-		}
+	lists.fdb.sift(f.state.FDB, func(e netstate.FDBEntry) bool {
+		return e.Device == link.Index && !e.MAC.IsZero() && e.Dst.IsValid() && !f.mem.index.macs[e.MAC]
+	})
+	for _, i := range lists.fdb.picked {
+		e := lists.fdb.list[i]
 		add(wire.StaleFDB, mend.FDBText(e.MAC, link.Name, e.Dst),
 			mend.Step{Verb: mend.FDBDelete, MAC: e.MAC, Device: link.Name, Dst: e.Dst}.String())
 	}
@@ -122,41 +180,4 @@ func (f *fold) flannelsForm(r *netstate.Route, device int) bool {
 	}
 	network, ok := f.opts.Flannel.NetworkOf(r.Dst)
 	return ok && r.Dst != network && expect.MayBeDirect(r) && !f.view.isFlannel(r.Device) && f.opts.Flannel.GoesDirect(f.next.Backend)
-}
-
-// explained is what the leases account for.
-type explained struct {
-	subnets  map[netip.Prefix]bool
-	bits     []int // lengths of the subnets, ascending, unique
-	gateways map[netip.Addr]bool
-	macs     map[netstate.MAC]bool
-	keys     map[string]bool // of WireGuard peers
-}
-
-func newExplained(set *lease.Set) explained {
-	ex := explained{subnets: map[netip.Prefix]bool{}, gateways: map[netip.Addr]bool{}, macs: map[netstate.MAC]bool{}, keys: map[string]bool{}}
-	for _, l := range slices.Concat(set.Own, set.Leases) {
-		if !l.Subnet.IsValid() {
-			continue
-		}
-		ex.subnets[l.Subnet], ex.gateways[l.Subnet.Addr()], ex.macs[l.MAC], ex.keys[l.PublicKey] = true, true, true, true
-		if !slices.Contains(ex.bits, l.Subnet.Bits()) {
-			ex.bits = append(ex.bits, l.Subnet.Bits())
-		}
-	}
-	slices.Sort(ex.bits)
-	return ex
-}
-
-// covers reports whether a lease's subnet is or holds the prefix.
-func (ex explained) covers(p netip.Prefix) bool {
-	for _, bits := range ex.bits {
-		if bits > p.Bits() {
-			return false
-		}
-		if wide, err := p.Addr().Prefix(bits); err == nil && ex.subnets[wide] {
-			return true
-		}
-	}
-	return false
 }

@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"maps"
 	"slices"
 
 	"routewatch/shared/netstate"
@@ -8,52 +9,75 @@ import (
 	"routewatch/shared/wire"
 )
 
-// summarize counts a snapshot's leases and stale objects.
-func summarize(s *wire.Snapshot) wire.Summary {
-	sum := wire.Summary{Leases: len(s.Leases), States: zeroStates(), Effects: zeroEffects()}
-	for _, family := range s.Families {
-		sum.Families = append(sum.Families, wire.FamilySummary{
-			Family: family, States: zeroStates(), Effects: zeroEffects(),
-			Stale: zeroStale(),
-		})
-	}
-	of := func(family netstate.Family) *wire.FamilySummary {
-		i := slices.IndexFunc(sum.Families, func(f wire.FamilySummary) bool { return f.Family == family })
-		if i < 0 {
-			// A lease of a family that is not served cannot come from lease.FromNodes; count it nowhere twice.
-			return &wire.FamilySummary{States: map[verdict.State]int{}, Effects: map[verdict.Effect]int{}, Stale: map[wire.StaleKind]int{}}
+// summarize counts a snapshot's leases and stale objects. Where few leases were
+// judged it goes on from the counts of the previous snapshot.
+func (f *fold) summarize() {
+	sum := wire.Summary{Leases: len(f.next.Leases)}
+	if f.all || !slices.Equal(f.prev.Families, f.next.Families) {
+		sum.States, sum.Effects = zeroStates(), zeroEffects()
+		for _, family := range f.next.Families {
+			sum.Families = append(sum.Families, wire.FamilySummary{Family: family, States: zeroStates(), Effects: zeroEffects()})
 		}
-		return &sum.Families[i]
-	}
-	for i := range s.Leases {
-		l := s.Leases[i]
-		f := of(l.Family)
-		f.States[l.State]++
-		f.Effects[l.Effect]++
-		sum.States[l.State]++
-		sum.Effects[l.Effect]++
-		if !expected(l) {
-			continue
+		for _, l := range f.next.Leases {
+			count(&sum, l, 1)
 		}
-		f.Expected++
-		if l.RoutePresent {
-			f.Present++
+	} else {
+		was := &f.prev.Summary
+		sum.States, sum.Effects = maps.Clone(was.States), maps.Clone(was.Effects)
+		for _, o := range was.Families {
+			o.States, o.Effects = maps.Clone(o.States), maps.Clone(o.Effects)
+			sum.Families = append(sum.Families, o)
 		}
-	}
-	for i := range s.Stale {
-		if !s.Stale[i].Pending {
-			of(s.Stale[i].Family).Stale[s.Stale[i].Kind]++
-			sum.Stale++
+		for _, i := range f.judged {
+			count(&sum, f.prev.Leases[i], -1)
+			count(&sum, f.next.Leases[i], 1)
 		}
 	}
 	for i := range sum.Families {
-		f := &sum.Families[i]
-		f.Missing = f.Expected - f.Present
-		sum.Expected += f.Expected
-		sum.Present += f.Present
-		sum.Missing += f.Missing
+		o := &sum.Families[i]
+		o.Missing, o.Stale = o.Expected-o.Present, zeroStale()
+		sum.Expected += o.Expected
+		sum.Present += o.Present
+		sum.Missing += o.Missing
 	}
-	return sum
+	for i := range f.next.Stale {
+		if s := &f.next.Stale[i]; !s.Pending {
+			sum.Stale++
+			if o := familyOf(&sum, s.Family); o != nil {
+				o.Stale[s.Kind]++
+			}
+		}
+	}
+	f.next.Summary = sum
+}
+
+// count adds a lease n times.
+func count(sum *wire.Summary, l *wire.Lease, n int) {
+	sum.States[l.State] += n
+	sum.Effects[l.Effect] += n
+	f := familyOf(sum, l.Family)
+	if f == nil {
+		return
+	}
+	f.States[l.State] += n
+	f.Effects[l.Effect] += n
+	if expected(l) {
+		f.Expected += n
+		if l.RoutePresent {
+			f.Present += n
+		}
+	}
+}
+
+// familyOf is nil for a family that is not served: of such a one no lease comes
+// from lease.FromNodes.
+func familyOf(sum *wire.Summary, family netstate.Family) *wire.FamilySummary {
+	for i := range sum.Families {
+		if sum.Families[i].Family == family {
+			return &sum.Families[i]
+		}
+	}
+	return nil
 }
 
 // expected: the lease's route is counted. Not those that cannot be judged,

@@ -14,6 +14,7 @@ type view struct {
 	config expect.Config
 	set    *lease.Set
 	state  *netstate.State
+	vnis   map[netstate.Family]uint32 // see peerVNIs
 	// ownKnown: this node's own lease is known.
 	ownKnown bool
 	flannel  map[netstate.Family]netstate.Link // this node's flannel device
@@ -22,13 +23,15 @@ type view struct {
 	wide     []*netstate.Route                 // routes through flannel devices that have no gateway
 	source   map[netstate.Family]netip.Addr    // own flannel address, if a device has it
 	peers    map[int]peers                     // of the WireGuard devices, by ifindex
+	hints    *hints
 }
 
-func newView(c expect.Config, set *lease.Set, state *netstate.State) view {
+func newView(c expect.Config, set *lease.Set, state *netstate.State, vnis map[netstate.Family]uint32) view {
 	v := view{
-		config: c, set: set, state: state, ownKnown: set.OwnProblem() == "",
+		config: c, set: set, state: state, vnis: vnis, ownKnown: set.OwnProblem() == "",
 		flannel: map[netstate.Family]netstate.Link{}, external: map[netstate.Family]netstate.Link{},
 		source: map[netstate.Family]netip.Addr{}, peers: map[int]peers{},
+		hints: &hints{events: state.Hints},
 	}
 	for _, own := range set.Own {
 		// The kernel refuses a lookup from an address that no device has.
@@ -45,7 +48,7 @@ func newView(c expect.Config, set *lease.Set, state *netstate.State) view {
 	}
 	backend := c.BackendOf(set)
 	for _, r := range state.Routes {
-		if backend == kindVXLAN || backend == "host-gw" {
+		if backend == kindVXLAN || backend == "host-gw" || backend == "ipip" {
 			break // no route of theirs is like that
 		}
 		if v.isFlannel(r.Device) && r.Type == netstate.Unicast && !r.Gateway.IsValid() && r.Dst.Bits() > 0 {
@@ -81,11 +84,18 @@ func (v *view) vniOf(f netstate.Family) uint32 {
 	if vni := v.config.VNIOf(v.set, f); vni != 0 {
 		return vni
 	}
-	i := slices.IndexFunc(v.set.Leases, func(l lease.Lease) bool { return l.Family == f && l.VNI != 0 })
-	if i < 0 {
-		return 0
+	return v.vnis[f]
+}
+
+// peerVNIs are the VNI of the first peer of each family that published one.
+func peerVNIs(set *lease.Set) map[netstate.Family]uint32 {
+	vnis := map[netstate.Family]uint32{}
+	for i := range set.Leases {
+		if l := &set.Leases[i]; vnis[l.Family] == 0 && l.VNI != 0 {
+			vnis[l.Family] = l.VNI
+		}
 	}
-	return v.set.Leases[i].VNI
+	return vnis
 }
 
 func (v *view) vni() uint32 {
@@ -166,6 +176,7 @@ type evidence struct {
 	problem  string
 	read     bool   // the kernel was asked about this lease
 	leasesOf string // the lease source
+	hints    *hints
 
 	device  netstate.Link // the flannel device of the family
 	present bool          // it is there
@@ -196,7 +207,7 @@ func (v *view) evidence(c expect.Chain) evidence {
 	l := c.Lease
 	e := evidence{
 		state: v.state, complete: v.state.Complete, problem: v.state.Problem,
-		leasesOf: v.set.Source, ownKnown: v.ownKnown, anyDevice: len(v.all) > 0, isFlannel: v.isFlannel,
+		leasesOf: v.set.Source, hints: v.hints, ownKnown: v.ownKnown, anyDevice: len(v.all) > 0, isFlannel: v.isFlannel,
 	}
 	if !l.Subnet.IsValid() || len(c.Forms) == 0 {
 		return e

@@ -32,6 +32,8 @@ type world struct {
 	hints      []netstate.Hint
 	generation uint64
 	at         time.Time
+	// pods: there are pods here, whose packets are asked for; forwards: and they are forwarded.
+	pods, forwards bool
 }
 
 const (
@@ -196,8 +198,31 @@ func (w *world) state() *netstate.State {
 	for _, own := range set.Own {
 		ask(netstate.Query{Dst: expect.PodAddress(own.Subnet)})
 	}
+	if w.pods {
+		w.askForPods(s, in)
+	}
 	s.Sort()
 	return s
+}
+
+// askForPods adds what the kernel says of packets that come in from pods, and the settings that make it say so.
+func (w *world) askForPods(s *netstate.State, in expect.Interest) {
+	for _, own := range w.own {
+		s.NetConf = append(s.NetConf,
+			netstate.NetConf{Family: own.Family, Device: netstate.NetConfAll, Forwarding: w.forwards},
+			netstate.NetConf{Family: own.Family, Device: ifCNI, Forwarding: w.forwards})
+		for _, subnet := range in.Peers {
+			if netstate.FamilyOf(subnet.Addr()) != own.Family {
+				continue
+			}
+			l := w.lookup(s, netstate.Query{Dst: expect.PodAddress(subnet)})
+			l.Query.Src, l.Query.IIF = expect.PodAddress(own.Subnet), ifCNI
+			if !w.forwards {
+				l = netstate.Lookup{Query: l.Query, Errno: netstate.ErrnoUnreachable}
+			}
+			s.Lookups = append(s.Lookups, &l)
+		}
+	}
 }
 
 // lookup walks the rules in order; within a table the longest prefix wins, then the lowest metric.

@@ -6,7 +6,6 @@ package mend
 import (
 	"fmt"
 	"net/netip"
-	"strconv"
 	"strings"
 
 	"routewatch/shared/netstate"
@@ -47,55 +46,53 @@ type Step struct {
 
 // String prints the step as the command that a person types.
 func (s Step) String() string {
-	var b strings.Builder
-	word := func(words ...string) {
-		for _, w := range words {
-			if b.Len() > 0 {
-				b.WriteByte(' ')
-			}
-			b.WriteString(w)
-		}
-	}
+	var room [roomy]byte
+	l := line(room[:0])
 	switch s.Verb {
 	case RouteReplace, RouteDelete:
-		word(string(s.Verb))
-		if s.Type != 0 && s.Type != netstate.Unicast {
-			word(s.Type.String())
-		}
-		word(s.Prefix.String())
-		if s.Gateway.IsValid() {
-			word("via", s.Gateway.String())
-		}
-		if s.Device != "" {
-			word("dev", s.Device)
-		}
-		if s.Table != 0 && s.Table != netstate.TableMain {
-			word("table", strconv.FormatUint(uint64(s.Table), 10))
-		}
-		if s.Priority != 0 {
-			word("metric", strconv.FormatUint(uint64(s.Priority), 10))
-		}
-		if s.OnLink {
-			word("onlink")
-		}
+		l = s.route(l.words(string(s.Verb)))
 	case NeighborReplace:
-		word(string(s.Verb), s.IP.String(), "lladdr", s.MAC.String(), "dev", s.Device, "nud", "permanent")
+		l = l.words(string(s.Verb)).addr(s.IP).words("lladdr").mac(s.MAC).words("dev", s.Device, "nud permanent")
 	case NeighborDelete:
-		word(string(s.Verb), s.IP.String(), "dev", s.Device)
+		l = l.words(string(s.Verb)).addr(s.IP).words("dev", s.Device)
 	case FDBReplace:
-		word(string(s.Verb), s.MAC.String(), "dev", s.Device, "dst", s.Dst.String(), "self", "permanent")
+		l = l.words(string(s.Verb)).mac(s.MAC).words("dev", s.Device, "dst").addr(s.Dst).words("self permanent")
 	case FDBDelete:
-		word(string(s.Verb), s.MAC.String(), "dev", s.Device, "dst", s.Dst.String(), "self")
+		l = l.words(string(s.Verb)).mac(s.MAC).words("dev", s.Device, "dst").addr(s.Dst).words("self")
 	case LinkUp:
-		word("ip link set", s.Device, "up")
+		l = l.words("ip link set", s.Device, "up")
 	case LinkAddress:
-		word("ip link set", s.Device, "address", s.MAC.String())
+		l = l.words("ip link set", s.Device, "address").mac(s.MAC)
 	case AddressReplace, AddressDelete:
-		word(string(s.Verb), s.Prefix.String(), "dev", s.Device)
+		l = l.words(string(s.Verb)).prefix(s.Prefix).words("dev", s.Device)
 	case RuleAdd:
-		word(ruleVerb(s.Prefix), "to", s.Prefix.String(), "lookup", "main", "pref", strconv.FormatUint(uint64(s.Priority), 10))
+		l = l.words(ruleVerb(s.Prefix), "to").prefix(s.Prefix).words("lookup main pref").number(s.Priority)
 	}
-	return b.String()
+	return string(l)
+}
+
+// route adds the object of a route step.
+func (s *Step) route(l line) line {
+	if s.Type != 0 && s.Type != netstate.Unicast {
+		l = l.words(s.Type.String())
+	}
+	l = l.prefix(s.Prefix)
+	if s.Gateway.IsValid() {
+		l = l.words("via").addr(s.Gateway)
+	}
+	if s.Device != "" {
+		l = l.words("dev", s.Device)
+	}
+	if s.Table != 0 && s.Table != netstate.TableMain {
+		l = l.words("table").number(s.Table)
+	}
+	if s.Priority != 0 {
+		l = l.words("metric").number(s.Priority)
+	}
+	if s.OnLink {
+		l = l.words("onlink")
+	}
+	return l
 }
 
 // ruleVerb spells the family out: ip(8) takes IPv4 for granted where rules are concerned.

@@ -1,7 +1,6 @@
 package mend
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 
@@ -10,23 +9,27 @@ import (
 
 // RouteText prints the object of a route step as ip route does.
 func RouteText(s Step) string {
-	return strings.TrimPrefix(s.String(), string(s.Verb)+" ")
+	var room [roomy]byte
+	return string(s.route(room[:0]))
 }
 
 // NeighborText prints a neighbor as ip neigh does.
 func NeighborText(ip netip.Addr, mac netstate.MAC, device string, state uint16) string {
-	return fmt.Sprintf("%s dev %s lladdr %s %s", ip, device, mac, nudText(state))
+	var room [roomy]byte
+	return string(line(room[:0]).addr(ip).words("dev", device, "lladdr").mac(mac).words(nudText(state)))
+}
+
+var nudNames = [...]struct {
+	bit  uint16
+	name string
+}{
+	{netstate.NUDPermanent, "PERMANENT"}, {netstate.NUDNoARP, "NOARP"}, {netstate.NUDReachable, "REACHABLE"},
+	{netstate.NUDStale, "STALE"}, {netstate.NUDDelay, "DELAY"}, {netstate.NUDProbe, "PROBE"},
+	{netstate.NUDFailed, "FAILED"}, {netstate.NUDIncomplete, "INCOMPLETE"},
 }
 
 func nudText(state uint16) string {
-	for _, s := range []struct {
-		bit  uint16
-		name string
-	}{
-		{netstate.NUDPermanent, "PERMANENT"}, {netstate.NUDNoARP, "NOARP"}, {netstate.NUDReachable, "REACHABLE"},
-		{netstate.NUDStale, "STALE"}, {netstate.NUDDelay, "DELAY"}, {netstate.NUDProbe, "PROBE"},
-		{netstate.NUDFailed, "FAILED"}, {netstate.NUDIncomplete, "INCOMPLETE"},
-	} {
+	for _, s := range nudNames {
 		if state&s.bit != 0 {
 			return s.name
 		}
@@ -36,7 +39,8 @@ func nudText(state uint16) string {
 
 // FDBText prints a forwarding entry as bridge fdb does.
 func FDBText(mac netstate.MAC, device string, dst netip.Addr) string {
-	return fmt.Sprintf("%s dev %s dst %s self permanent", mac, device, dst)
+	var room [roomy]byte
+	return string(line(room[:0]).mac(mac).words("dev", device, "dst").addr(dst).words("self permanent"))
 }
 
 // Advice is a command for a person that is not a single change to one object.

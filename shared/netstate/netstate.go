@@ -9,9 +9,7 @@ package netstate
 
 import (
 	"cmp"
-	"encoding"
 	"fmt"
-	"net"
 	"net/netip"
 	"time"
 
@@ -67,51 +65,6 @@ func (f *Family) UnmarshalText(b []byte) error {
 	default:
 		return fmt.Errorf("unknown address family %q: expected ipv4 or ipv6", b)
 	}
-	return nil
-}
-
-// MAC is a 48-bit hardware address. The zero value means "none" and its text
-// form is empty.
-type MAC [6]byte
-
-var (
-	_ encoding.TextMarshaler   = MAC{}
-	_ encoding.TextUnmarshaler = (*MAC)(nil)
-)
-
-// ParseMAC reads the usual text forms of a 48-bit hardware address.
-func ParseMAC(s string) (MAC, error) {
-	hw, err := net.ParseMAC(s)
-	if err != nil || len(hw) != 6 {
-		return MAC{}, fmt.Errorf("%q is not a MAC address of 6 bytes", s)
-	}
-	return MAC(hw), nil
-}
-
-// IsZero reports whether m is the zero address, which no device has.
-func (m MAC) IsZero() bool { return m == MAC{} }
-
-func (m MAC) String() string {
-	if m.IsZero() {
-		return ""
-	}
-	return net.HardwareAddr(m[:]).String()
-}
-
-// MarshalText implements encoding.TextMarshaler.
-func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (m *MAC) UnmarshalText(b []byte) error {
-	if len(b) == 0 {
-		*m = MAC{}
-		return nil
-	}
-	v, err := ParseMAC(string(b))
-	if err != nil {
-		return err
-	}
-	*m = v
 	return nil
 }
 
@@ -284,7 +237,13 @@ type Query struct {
 
 // Compare orders queries by destination, then source, then input device.
 func (q Query) Compare(o Query) int {
-	return cmp.Or(q.Dst.Compare(o.Dst), q.Src.Compare(o.Src), cmp.Compare(q.IIF, o.IIF))
+	if c := q.Dst.Compare(o.Dst); c != 0 {
+		return c
+	}
+	if c := q.Src.Compare(o.Src); c != 0 {
+		return c
+	}
+	return cmp.Compare(q.IIF, o.IIF)
 }
 
 // Lookup is the kernel's answer to a Query: the routing table entry that it

@@ -1,6 +1,7 @@
 package netstate
 
 import (
+	"bytes"
 	"cmp"
 	"iter"
 	"net/netip"
@@ -49,9 +50,10 @@ type State struct {
 // narrow, then by table, priority, and the rest; routes inside a prefix
 // are therefore neighbors. Equal means every field is equal.
 func CompareRoutes(a, b *Route) int {
+	if c := comparePrefix(a.Dst, b.Dst); c != 0 {
+		return c
+	}
 	return cmp.Or(
-		a.Dst.Addr().Compare(b.Dst.Addr()),
-		cmp.Compare(a.Dst.Bits(), b.Dst.Bits()),
 		cmp.Compare(a.Table, b.Table),
 		cmp.Compare(a.Priority, b.Priority),
 		cmp.Compare(a.TOS, b.TOS),
@@ -69,9 +71,7 @@ func (s *State) Sort() {
 		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Priority, b.Priority))
 	})
 	slices.SortStableFunc(s.Routes, CompareRoutes)
-	slices.SortFunc(s.Neighbors, func(a, b Neighbor) int {
-		return cmp.Or(cmp.Compare(a.Device, b.Device), a.IP.Compare(b.IP))
-	})
+	slices.SortFunc(s.Neighbors, func(a, b Neighbor) int { return a.compare(b.Device, b.IP) })
 	slices.SortStableFunc(s.FDB, compareFDB)
 	slices.SortFunc(s.WireGuard, func(a, b WireGuard) int { return cmp.Compare(a.Device, b.Device) })
 	slices.SortFunc(s.Lookups, func(a, b *Lookup) int { return a.Query.Compare(b.Query) })
@@ -145,25 +145,39 @@ func (s *State) RoutesInside(p netip.Prefix) []*Route {
 	return s.Routes[i:j:j]
 }
 
+// comparePrefix, as the other comparisons that a search makes, looks at what
+// comes second only where the first is the same.
 func comparePrefix(a, b netip.Prefix) int {
-	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	if c := a.Addr().Compare(b.Addr()); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.Bits(), b.Bits())
 }
 
 // Neighbor returns the entry for an address on a device.
 func (s *State) Neighbor(device int, ip netip.Addr) (Neighbor, bool) {
-	i, ok := slices.BinarySearchFunc(s.Neighbors, Neighbor{Device: device, IP: ip}, func(a, b Neighbor) int {
-		return cmp.Or(cmp.Compare(a.Device, b.Device), a.IP.Compare(b.IP))
-	})
-	if !ok {
+	i := sort.Search(len(s.Neighbors), func(i int) bool { return s.Neighbors[i].compare(device, ip) >= 0 })
+	if i == len(s.Neighbors) || s.Neighbors[i].compare(device, ip) != 0 {
 		return Neighbor{}, false
 	}
 	return s.Neighbors[i], true
 }
 
+func (n *Neighbor) compare(device int, ip netip.Addr) int {
+	if c := cmp.Compare(n.Device, device); c != 0 {
+		return c
+	}
+	return n.IP.Compare(ip)
+}
+
 // FDBOf returns the forwarding entries for a MAC on a device.
 func (s *State) FDBOf(device int, mac MAC) []FDBEntry {
 	i := sort.Search(len(s.FDB), func(i int) bool {
-		return cmp.Or(cmp.Compare(s.FDB[i].Device, device), slices.Compare(s.FDB[i].MAC[:], mac[:])) >= 0
+		e := &s.FDB[i]
+		if e.Device != device {
+			return e.Device > device
+		}
+		return bytes.Compare(e.MAC[:], mac[:]) >= 0
 	})
 	j := i
 	for j < len(s.FDB) && s.FDB[j].Device == device && s.FDB[j].MAC == mac {
@@ -174,11 +188,17 @@ func (s *State) FDBOf(device int, mac MAC) []FDBEntry {
 
 // Lookup returns the kernel's answer to a query, if it was asked.
 func (s *State) Lookup(q Query) (Lookup, bool) {
-	i, ok := slices.BinarySearchFunc(s.Lookups, q, func(l *Lookup, q Query) int { return l.Query.Compare(q) })
-	if !ok {
-		return Lookup{}, false
+	l, ok := s.Answer(q)
+	return *l, ok
+}
+
+// Answer is Lookup without a copy: what it returns must not be modified.
+func (s *State) Answer(q Query) (*Lookup, bool) {
+	i := sort.Search(len(s.Lookups), func(i int) bool { return s.Lookups[i].Query.Compare(q) >= 0 })
+	if i == len(s.Lookups) || s.Lookups[i].Query != q {
+		return &Lookup{}, false
 	}
-	return *s.Lookups[i], true
+	return s.Lookups[i], true
 }
 
 // NetConfOf returns the settings of a device for a family.

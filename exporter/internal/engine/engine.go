@@ -27,7 +27,7 @@ const minWake = 10 * time.Millisecond
 
 // Config is what an Engine needs. Next, InterestOf and Log are required.
 type Config struct {
-	// Next is judge.Next with its options bound.
+	// Next is that of a judge.Judge.
 	Next func(previous *wire.Snapshot, in judge.Input) (next *wire.Snapshot, wake time.Time)
 	// InterestOf is expect.InterestOf with its configuration bound.
 	InterestOf func(*lease.Set) expect.Interest

@@ -1,0 +1,165 @@
+package judge
+
+import (
+	"net/netip"
+	"slices"
+
+	"routewatch/shared/lease"
+	"routewatch/shared/netstate"
+)
+
+// memory is what a Judge knows of its last input, beside the snapshot that came
+// of it. It only saves work: without it the next snapshot is the same.
+type memory struct {
+	index   *index // of the set
+	members []int  // positions of the leases that are in an incident, ascending
+	stale   unexplained
+	forPods sifted[*netstate.Lookup] // the lookups as from a pod
+}
+
+// index finds the leases of a set, and what they account for.
+type index struct {
+	generation uint64
+	leases     int
+	// first is the position of a subnet's lease, and own where it is this node's;
+	// more are the further ones of a subnet that several claim.
+	first     map[netip.Prefix]int
+	more      map[netip.Prefix][]int
+	bits      []int // lengths of the subnets, ascending, unique
+	macs      map[netstate.MAC]bool
+	keys      map[string]bool // of WireGuard peers
+	malformed []netstate.Family
+	vnis      map[netstate.Family]uint32 // see peerVNIs
+}
+
+const own = -1
+
+// indexOf returns the index of a set: the one that is there, if it is of the same leases.
+func indexOf(set *lease.Set, last *index) *index {
+	if last != nil && last.generation == set.Generation && last.leases == len(set.Leases) {
+		return last
+	}
+	x := &index{
+		generation: set.Generation, leases: len(set.Leases),
+		first: make(map[netip.Prefix]int, len(set.Leases)), more: map[netip.Prefix][]int{},
+		macs: make(map[netstate.MAC]bool, len(set.Leases)), keys: map[string]bool{}, vnis: peerVNIs(set),
+	}
+	for i := range set.Leases {
+		x.add(&set.Leases[i], i)
+	}
+	for i := range set.Own {
+		x.add(&set.Own[i], own)
+	}
+	slices.Sort(x.bits)
+	return x
+}
+
+func (x *index) add(l *lease.Lease, at int) {
+	if at != own && l.Malformed != "" {
+		x.malformed = append(x.malformed, l.Family)
+	}
+	if !l.Subnet.IsValid() {
+		return
+	}
+	if _, taken := x.first[l.Subnet]; !taken {
+		x.first[l.Subnet] = at
+	} else if at != own {
+		x.more[l.Subnet] = append(x.more[l.Subnet], at)
+	}
+	if !slices.Contains(x.bits, l.Subnet.Bits()) {
+		x.bits = append(x.bits, l.Subnet.Bits())
+	}
+	x.macs[l.MAC], x.keys[l.PublicKey] = true, true
+}
+
+// at returns the positions of the leases of some subnets, ascending.
+func (x *index) at(subnets ...netip.Prefix) []int {
+	var all []int
+	for _, s := range subnets {
+		if i, ok := x.first[s]; ok && i != own {
+			all = append(append(all, i), x.more[s]...)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// holding yields the positions of the leases whose subnet has the address.
+func (x *index) holding(a netip.Addr) []int {
+	var subnets []netip.Prefix
+	for _, bits := range x.bits {
+		if subnet, err := a.Prefix(bits); err == nil {
+			subnets = append(subnets, subnet)
+		}
+	}
+	return x.at(subnets...)
+}
+
+// covers reports whether a lease's subnet, or the node's own, is or holds the prefix.
+func (x *index) covers(p netip.Prefix) bool {
+	for _, bits := range x.bits {
+		if bits > p.Bits() {
+			return false
+		}
+		if wide, err := p.Addr().Prefix(bits); err == nil && x.has(wide) {
+			return true
+		}
+	}
+	return false
+}
+
+func (x *index) has(subnet netip.Prefix) bool {
+	_, ok := x.first[subnet]
+	return ok
+}
+
+// isGateway reports whether an address is the first one of a lease's subnet, the
+// gateway of its route with vxlan.
+func (x *index) isGateway(a netip.Addr) bool {
+	return slices.ContainsFunc(x.bits, func(bits int) bool { return x.has(netip.PrefixFrom(a, bits)) })
+}
+
+// sifted is a list of the kernel's picture with those picked out that a question
+// is about. Of the next list only what is not in this one is asked about.
+type sifted[T comparable] struct {
+	list   []T
+	picked []int // positions, ascending
+}
+
+func (s *sifted[T]) sift(list []T, picks func(T) bool) {
+	head := shared(s.list, list)
+	if head == len(list) && head == len(s.list) {
+		s.list = list // and let go of the old one
+		return
+	}
+	tail, most := 0, min(len(list), len(s.list))-head
+	for tail < most && list[len(list)-1-tail] == s.list[len(s.list)-1-tail] {
+		tail++
+	}
+	var picked []int
+	n, _ := slices.BinarySearch(s.picked, head)
+	picked = append(picked, s.picked[:n]...)
+	for i := head; i < len(list)-tail; i++ {
+		if picks(list[i]) {
+			picked = append(picked, i)
+		}
+	}
+	n, _ = slices.BinarySearch(s.picked, len(s.list)-tail)
+	for _, i := range s.picked[n:] {
+		picked = append(picked, i+len(list)-len(s.list))
+	}
+	s.list, s.picked = list, picked
+}
+
+// shared is how many items two lists begin with that are the same.
+func shared[T comparable](a, b []T) int {
+	most := min(len(a), len(b))
+	if most > 0 && &a[0] == &b[0] {
+		return most
+	}
+	n := 0
+	for n < most && a[n] == b[n] {
+		n++
+	}
+	return n
+}
