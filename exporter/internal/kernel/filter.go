@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"golang.org/x/net/bpf"
@@ -67,6 +68,13 @@ func (c *scope) filter() code {
 		when([]uint32{loaded16(unix.RTM_NEWROUTE), loaded16(unix.RTM_DELROUTE)}, route),
 		code{acceptAll},
 	)
+}
+
+// sameFilter reports whether o has the same filter, as nearly every picture has:
+// to make one takes as long as some lookups.
+func (c *scope) sameFilter(o *scope) bool {
+	return c.in == o.in && slices.Equal(c.flannel, o.flannel) && slices.Equal(c.vxlan, o.vxlan) &&
+		(c.tables == nil) == (o.tables == nil) && maps.Equal(c.tables, o.tables)
 }
 
 // routeFilter is the filter for the routes of a family.
@@ -165,8 +173,9 @@ func loadedInts(values []int) []uint32 {
 // wait for that (requests.barrier). A filter that is only narrower would not
 // care; settle has drained the socket by then anyway.
 func (e *events) adopt(s *scope) {
+	same := e.filter != nil && s.sameFilter(e.scope)
 	e.scope = s
-	if !e.filters {
+	if !e.filters || same {
 		return
 	}
 	raw, err := bpf.Assemble(s.filter())
