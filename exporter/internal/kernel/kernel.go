@@ -5,7 +5,7 @@
 // link, its last address or its next-hop object has no event of its own, so the
 // routes are never computed from events; a dump or a lookup is the truth.
 //
-//	event socket -> hints (relevant ones only) -> work -> sweep | recheck | touch -> State
+//	filter in the kernel -> event socket -> hints (relevant ones only) -> work -> sweep | recheck | touch -> State
 //
 // One goroutine owns the picture (watcher). A second one waits at the event
 // socket (events) and turns messages into work under a lock. Requests go out on
