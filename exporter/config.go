@@ -91,6 +91,7 @@ func parse(c *cli.Context, stderr io.Writer) (config, error) {
 	cfg.once = c.Bool(flagOnce)
 	cfg.kernel = kernel.Config{
 		NetNS: c.Path(flagNetNS), AuditInterval: c.Duration(flagAuditInterval), ReceiveBuffer: c.Int(flagReceiveBuffer),
+		Unfiltered: c.Bool(flagUnfiltered),
 	}
 	cfg.maxProblems = c.Int(flagMaxProblems)
 	cfg.history = historyConfig{c.Path(flagHistoryFile), c.Int64(flagHistoryMaxSize)}

@@ -67,11 +67,14 @@ func TestParse_Defaults(t *testing.T) {
 	if cfg.judge.Node != strings.ToLower(host) || cfg.leases.options.Self != cfg.judge.Node {
 		t.Errorf("node is %q, own lease that of %q; want the host name %q for both", cfg.judge.Node, cfg.leases.options.Self, host)
 	}
-	if cfg.judge.Grace != time.Minute || cfg.kernel.AuditInterval != 30*time.Second || cfg.maxProblems != 100 || cfg.once {
+	if cfg.judge.Grace != time.Minute || cfg.kernel.AuditInterval != 30*time.Second || cfg.maxProblems != 100 || cfg.once || cfg.kernel.Unfiltered {
 		t.Errorf("got %+v", cfg)
 	}
 	if diff := cmp.Diff([]string{"127.0.0.1:10098"}, cfg.web.addresses); diff != "" {
 		t.Errorf("addresses (-want +got):\n%s", diff)
+	}
+	if !parseArgs(t, "--kernel.unfiltered").kernel.Unfiltered {
+		t.Error("--kernel.unfiltered has no effect")
 	}
 	if cfg.leases.options.Prefix.Key("backend-data") != "flannel.alpha.coreos.com/backend-data" {
 		t.Errorf("annotation prefix is %q, want flannel's default", cfg.leases.options.Prefix)

@@ -42,6 +42,7 @@ const (
 	flagMaxProblems      = "metrics.max-problems"
 	flagOnce             = "once"
 	flagReceiveBuffer    = "netlink.receive-buffer"
+	flagUnfiltered       = "kernel.unfiltered"
 	flagHistoryFile      = "history.file"
 	flagHistoryMaxSize   = "history.max-size"
 	flagNotifyEvents     = "notify.events"
@@ -72,6 +73,8 @@ func flags() []cli.Flag {
 			Usage: "how often to read the kernel completely although no event asks for it"},
 		&cli.IntFlag{Name: flagReceiveBuffer, EnvVars: env(flagReceiveBuffer), Value: kernel.DefaultReceiveBuffer,
 			Usage: "`BYTES` to hold kernel events that are not read yet, at most net.core.rmem_max without CAP_NET_ADMIN"},
+		&cli.BoolFlag{Name: flagUnfiltered, EnvVars: env(flagUnfiltered), Hidden: true,
+			Usage: "have the kernel deliver every event: for measurements, and where its filter is suspected to hide some"},
 		&cli.IntFlag{Name: flagMaxProblems, EnvVars: env(flagMaxProblems), Value: 100,
 			Usage: "how many broken leases have a metric of their own; the worst come first"},
 		&cli.BoolFlag{Name: flagOnce, EnvVars: env(flagOnce),

@@ -119,7 +119,7 @@ func TestState_JSON(t *testing.T) {
 		Hints:     []Hint{{At: time.Unix(1, 0).UTC(), Kind: RouteDeleted, Family: IPv4, Device: "d", Index: 1, Up: true, Prefix: netip.PrefixFrom(a, 32), Table: 254, PortID: 5, Seq: 6}},
 		Counters: Counters{
 			IPv4Routes: RouteEvents{1, 2, 3}, IPv6Routes: RouteEvents{4, 5, 6}, Overruns: 7, Undecodable: 8,
-			Resyncs: map[string]uint64{"start": 1}, AuditDrift: 9, ReceiveBytes: 10, LastAudit: time.Unix(2, 0).UTC(),
+			Resyncs: map[string]uint64{"start": 1}, AuditDrift: 9, ReceiveBytes: 10, Filtered: true, LastAudit: time.Unix(2, 0).UTC(),
 		},
 		Touched: []netip.Prefix{}, Triggered: time.Unix(3, 0).UTC(),
 	}

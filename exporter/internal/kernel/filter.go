@@ -70,10 +70,11 @@ func (c *scope) filter() code {
 	)
 }
 
-// filtersAs reports whether two scopes have the same filter.
-func (c *scope) filtersAs(o *scope) bool {
-	return c.in == o.in && (c.tables == nil) == (o.tables == nil) && maps.Equal(c.tables, o.tables) &&
-		slices.Equal(c.flannel, o.flannel) && slices.Equal(c.vxlan, o.vxlan)
+// sameFilter reports whether o has the same filter, as nearly every picture has:
+// to make one takes as long as some lookups.
+func (c *scope) sameFilter(o *scope) bool {
+	return c.in == o.in && slices.Equal(c.flannel, o.flannel) && slices.Equal(c.vxlan, o.vxlan) &&
+		(c.tables == nil) == (o.tables == nil) && maps.Equal(c.tables, o.tables)
 }
 
 // routeFilter is the filter for the routes of a family.
@@ -172,9 +173,9 @@ func loadedInts(values []int) []uint32 {
 // wait for that (requests.barrier). A filter that is only narrower would not
 // care; settle has drained the socket by then anyway.
 func (e *events) adopt(s *scope) {
-	before := e.scope
+	same := e.filter != nil && s.sameFilter(e.scope)
 	e.scope = s
-	if !e.filters || before != nil && s.filtersAs(before) {
+	if !e.filters || same {
 		return
 	}
 	raw, err := bpf.Assemble(s.filter())

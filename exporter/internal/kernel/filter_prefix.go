@@ -14,7 +14,7 @@ const (
 	// maxRanges is how many ranges of addresses the filter tells apart in one
 	// family, if rangeBudget allows.
 	maxRanges = 40
-	// rangeBudget bounds the instructions for them. Kernels before 6.9 allow
+	// rangeBudget bounds the instructions for them. Kernels before 6.8 allow
 	// 20 KiB for the filters of a socket (net.core.optmem_max), which has two
 	// while one replaces the other, and make more instructions of these.
 	rangeBudget = 200

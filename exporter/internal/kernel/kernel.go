@@ -8,7 +8,7 @@
 // choice (replay), since the kernel dumps no less than a table, which can have a
 // million other routes; the lookup of what it touches must then agree.
 //
-//	event socket -> hints (relevant ones only) -> work -> sweep | recheck | touch -> State
+//	filter in the kernel -> event socket -> hints (relevant ones only) -> work -> sweep | recheck | touch -> State
 //
 // One goroutine owns the picture (watcher). A second one waits at the event
 // socket (events) and turns messages into work under a lock. Requests go out on

@@ -62,6 +62,8 @@ var (
 		"Times that the kernel dropped events because routewatch did not read them fast enough. Each is followed by a complete reading.")
 	receiveBuffer = describe("netlink_receive_buffer_bytes",
 		"Size of the buffer for kernel events that the kernel granted.")
+	filterActive = describe("netlink_filter_active",
+		"Whether the kernel delivers only events that can matter to a lease. Without the filter all are read, and judged the same.")
 )
 
 // The metrics of the history's file; there only with --history.file.
@@ -88,7 +90,7 @@ var catalog = []*prometheus.Desc{
 	routesExpected, routesPresent, routesMissing, staleObjects,
 	deviceUp, nodeProblem,
 	sourceUp, sourceSync, sourceWritten, lastAudit,
-	incidents, routeEvents, resyncs, auditDrift, overruns, receiveBuffer,
+	incidents, routeEvents, resyncs, auditDrift, overruns, receiveBuffer, filterActive,
 }
 
 // resyncReasons are those of netstate.Counters.Resyncs; each has a series from

@@ -180,6 +180,7 @@ func (out sink) totals(s *wire.Snapshot) {
 	out.counter(overruns, c.Overruns)
 	if c.ReceiveBytes > 0 {
 		out.gauge(receiveBuffer, float64(c.ReceiveBytes))
+		out.gauge(filterActive, boolean(c.Filtered))
 	}
 	out.timestamp(lastAudit, c.LastAudit)
 }

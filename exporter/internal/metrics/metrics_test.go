@@ -55,7 +55,7 @@ func snapshot(n int) *wire.Snapshot {
 	s.IncidentsTotal = map[string]uint64{"link_down": 2}
 	s.Counters = netstate.Counters{
 		IPv4Routes: netstate.RouteEvents{Added: 3, Replaced: 2, Deleted: 1},
-		Resyncs:    map[string]uint64{"start": 1, "audit": 4}, AuditDrift: 5, Overruns: 6, ReceiveBytes: 8 << 20,
+		Resyncs:    map[string]uint64{"start": 1, "audit": 4}, AuditDrift: 5, Overruns: 6, ReceiveBytes: 8 << 20, Filtered: true,
 		LastAudit: noon.Add(1500 * time.Millisecond),
 	}
 	for i := range n {
