@@ -63,7 +63,7 @@ func TestUnknownFamily(t *testing.T) {
 		}
 	})
 	t.Run("lookup", func(t *testing.T) { // which is no error of the picture, but an answer
-		data := encodeQuery(netstate.Query{Dst: n.peers[0].subnet.Addr()})
+		data := appendQuery(nil, 1, netstate.Query{Dst: n.peers[0].subnet.Addr()})[unix.NLMSG_HDRLEN:]
 		data[0] = unix.AF_DECnet
 		if err := req.ask(unix.RTM_GETROUTE, 0, data, nil); !errors.Is(err, unix.EOPNOTSUPP) {
 			t.Errorf("error %v, want the kernel's EOPNOTSUPP", err)

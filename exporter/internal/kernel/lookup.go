@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"routewatch/shared/netstate"
@@ -30,29 +29,27 @@ func (r *requests) lookups(queries []netstate.Query) ([]netstate.Lookup, error) 
 }
 
 func (r *requests) lookupBatch(queries []netstate.Query) ([]netstate.Lookup, error) {
-	messages := make([]netlink.Message, len(queries))
-	for i, q := range queries {
-		messages[i] = netlink.Message{
-			Header: netlink.Header{Type: unix.RTM_GETROUTE, Flags: netlink.Request},
-			Data:   encodeQuery(q),
-		}
+	first := r.seq + 1
+	b := r.batch[:0]
+	for _, q := range queries {
+		r.seq++
+		b = appendQuery(b, r.seq, q)
 	}
-	sent, err := r.conn.SendMessages(messages)
-	if err != nil {
+	r.batch = b
+	if err := r.send(b); err != nil {
 		return nil, err
 	}
-	bySeq := make(map[uint32]int, len(sent))
-	for i, m := range sent {
-		bySeq[m.Header.Sequence] = i
-	}
 	answers := make([]netstate.Lookup, len(queries))
-	for len(bySeq) > 0 {
+	answered := make([]bool, len(queries))
+	for left := len(queries); left > 0; {
 		err := r.replies(func(h header, body []byte) error {
-			i, ok := bySeq[h.Seq]
-			if !ok {
+			i := h.Seq - first
+			if i >= uint32(len(queries)) || answered[i] {
 				return nil
 			}
-			delete(bySeq, h.Seq)
+			answered[i] = true
+			left--
+			var err error
 			answers[i], err = decodeAnswer(queries[i], h, body)
 			if err == nil && answers[i].Route.Multipath {
 				err = r.noteHops(body)
@@ -84,24 +81,32 @@ func decodeAnswer(q netstate.Query, h header, body []byte) (netstate.Lookup, err
 	return l, nil
 }
 
-// encodeQuery makes struct rtmsg and its attributes by hand: rtnetlink has
-// neither RTA_SRC, RTA_IIF nor RTA_UID.
-func encodeQuery(q netstate.Query) []byte {
-	b := make([]byte, unix.SizeofRtMsg, 80)
-	b[0] = addressFamily(netstate.FamilyOf(q.Dst))
-	b[1] = uint8(q.Dst.BitLen())
-	flags := uint32(unix.RTM_F_FIB_MATCH)
+// appendQuery appends a message: struct nlmsghdr, struct rtmsg and its attributes
+// by hand, since rtnetlink has neither RTA_SRC, RTA_IIF nor RTA_UID.
+func appendQuery(b []byte, seq uint32, q netstate.Query) []byte {
+	start := len(b)
+	b = native.AppendUint32(b, 0) // the length, see below
+	b = native.AppendUint16(b, unix.RTM_GETROUTE)
+	b = native.AppendUint16(b, unix.NLM_F_REQUEST)
+	b = native.AppendUint32(b, seq)
+	b = native.AppendUint32(b, 0)
+	flags, srcLen := uint32(unix.RTM_F_FIB_MATCH), 0
 	if q.Dst.Is4() {
 		flags |= unix.RTM_F_LOOKUP_TABLE // else IPv4 names table main, whatever matched; IPv6 refuses the flag
 	}
-	native.PutUint32(b[8:], flags)
+	if q.Src.IsValid() {
+		srcLen = q.Src.BitLen()
+	}
+	b = append(b, addressFamily(netstate.FamilyOf(q.Dst)), uint8(q.Dst.BitLen()), uint8(srcLen), 0, 0, 0, 0, 0)
+	b = native.AppendUint32(b, flags)
 	b = appendAttrAddr(b, unix.RTA_DST, q.Dst)
 	if q.Src.IsValid() {
-		b[2] = uint8(q.Src.BitLen())
 		b = appendAttrAddr(b, unix.RTA_SRC, q.Src)
 	}
 	if q.IIF != 0 {
 		b = appendAttr32(b, unix.RTA_IIF, uint32(q.IIF))
 	}
-	return appendAttr32(b, unix.RTA_UID, 0)
+	b = appendAttr32(b, unix.RTA_UID, 0)
+	native.PutUint32(b[start:], uint32(len(b)-start))
+	return b
 }

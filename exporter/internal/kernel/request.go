@@ -30,6 +30,8 @@ var errInterrupted = errors.New("the kernel's tables changed during each of seve
 // goroutine. After an error it must be closed: replies may still be under way.
 type requests struct {
 	*socket
+	seq   uint32 // of the last lookup; only one kind of question is under way at a time
+	batch []byte // reused by lookups
 	// hops are the devices of the further hops of routes, since the last sweep:
 	// Route.Device is but the first one's.
 	hops map[int]bool

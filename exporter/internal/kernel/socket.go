@@ -35,7 +35,12 @@ type socket struct {
 	from    unix.RawSockaddrNetlink
 	fromLen uint32
 
-	wait func(fd uintptr) bool // receive's callback, made once: a closure for each call would be an allocation
+	// The callbacks of receive and send, made once: a closure for each call would
+	// be an allocation.
+	look func(fd uintptr)
+	wait func(fd uintptr) bool
+	put  func(fd uintptr) bool
+	out  []byte // what put sends
 }
 
 // dial opens a socket in the network namespace (nil: the caller's).
@@ -50,6 +55,11 @@ func dial(netns *os.File, cfg *netlink.Config) (*socket, error) {
 		return nil, fmt.Errorf("open rtnetlink socket: %w", err)
 	}
 	s := &socket{conn: conn, raw: raw, buf: make([]byte, receiveBytes)}
+	s.look = func(fd uintptr) { s.recvfrom(fd) }
+	s.put = func(fd uintptr) bool {
+		s.sendto(fd)
+		return s.errno != unix.EAGAIN
+	}
 	s.wait = func(fd uintptr) bool {
 		s.recvfrom(fd)
 		return s.errno != unix.EAGAIN
@@ -94,8 +104,16 @@ func (s *socket) datagram() ([]byte, error) {
 	return s.buf[:s.n], nil
 }
 
-// receive waits for a datagram.
+// receive waits for a datagram. The kernel answers a request while it is sent,
+// and goes on with a dump while one is received, so there nearly always is one:
+// what it takes to wait with a deadline is left for when there is none.
 func (s *socket) receive(timeout time.Duration) ([]byte, error) {
+	if err := s.raw.Control(s.look); err != nil {
+		return nil, err
+	}
+	if s.errno != unix.EAGAIN {
+		return s.datagram()
+	}
 	if err := s.conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		return nil, err
 	}
@@ -103,6 +121,30 @@ func (s *socket) receive(timeout time.Duration) ([]byte, error) {
 		return nil, err
 	}
 	return s.datagram()
+}
+
+// send sends messages to the kernel, as they are.
+func (s *socket) send(b []byte) error {
+	s.out = b
+	if err := s.raw.Write(s.put); err != nil {
+		return err
+	}
+	if s.errno != 0 {
+		return os.NewSyscallError("sendto", s.errno)
+	}
+	return nil
+}
+
+func (s *socket) sendto(fd uintptr) {
+	for {
+		to := unix.RawSockaddrNetlink{Family: unix.AF_NETLINK} // the kernel
+		_, _, s.errno = unix.Syscall6(unix.SYS_SENDTO, fd,
+			uintptr(unsafe.Pointer(&s.out[0])), uintptr(len(s.out)), 0,
+			uintptr(unsafe.Pointer(&to)), unix.SizeofSockaddrNetlink)
+		if s.errno != unix.EINTR {
+			return
+		}
+	}
 }
 
 func (s *socket) close() { _ = s.conn.Close() }
