@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"routewatch/shared/expect"
 	"routewatch/shared/mend"
 	"routewatch/shared/netstate"
 	"routewatch/shared/verdict"
@@ -16,20 +15,16 @@ import (
 
 // describe adds what a person needs: expected, actual, where a packet goes
 // now, and what to type.
-func describe(w *wire.Lease, chain expect.Chain, e *evidence, opts Options) {
-	if chain.Lease.Malformed != "" || len(chain.Forms) == 0 || !e.read || !e.complete {
-		return
-	}
-	p := path{chain: chain, e: e}
-	p.choose()
+func describe(w *wire.Lease, p *path, opts *Options) {
+	e := p.e
 	w.Expected = p.expected()
 	w.Actual = p.actual()
 	w.Lookup = lookupText(e, e.out)
-	if e.from != e.out && !p.onForm(e.from) && p.onForm(e.out) {
+	if *e.from != *e.out && !p.onForm(e.from) && p.onForm(e.out) {
 		w.Lookup = lookupText(e, e.from)
 	}
 	if w.State.Bad() {
-		w.Advice = advice(w.State, &p, opts)
+		w.Advice = advice(w.State, p, opts)
 	}
 }
 
@@ -145,7 +140,7 @@ func (p *path) step(v mend.Verb, r *netstate.Route) mend.Step {
 }
 
 // lookupText tells what the kernel would do with a packet, as ip route get does.
-func lookupText(e *evidence, l netstate.Lookup) string {
+func lookupText(e *evidence, l *netstate.Lookup) string {
 	var b strings.Builder
 	b.WriteString(l.Query.Dst.String())
 	if l.Query.Src.IsValid() {
@@ -193,7 +188,7 @@ func errnoText(errno int) string {
 
 // advice is what to type: the single objects first, then flannel's restart
 // where that would help.
-func advice(state verdict.State, p *path, opts Options) []wire.Advice {
+func advice(state verdict.State, p *path, opts *Options) []wire.Advice {
 	var out []wire.Advice
 	for _, s := range p.steps(state, opts) {
 		out = append(out, wire.Advice{Command: s.String()})
@@ -221,7 +216,7 @@ func advice(state verdict.State, p *path, opts Options) []wire.Advice {
 	return out
 }
 
-func (p *path) restart(opts Options) wire.Advice {
+func (p *path) restart(opts *Options) wire.Advice {
 	return wire.Advice(mend.RestartFlannel(opts.Node, p.e.leasesOf))
 }
 
@@ -233,7 +228,7 @@ func (p *path) byRule() bool {
 
 // steps are the changes that make this lease's chain right, in the order in
 // which they work.
-func (p *path) steps(state verdict.State, opts Options) []mend.Step {
+func (p *path) steps(state verdict.State, opts *Options) []mend.Step {
 	switch state {
 	case verdict.Conflict, verdict.VNIMismatch, verdict.UnderlayDown:
 		return nil
@@ -274,7 +269,7 @@ func (p *path) steps(state verdict.State, opts Options) []mend.Step {
 }
 
 func (p *path) addRoute(steps []mend.Step) []mend.Step {
-	there := p.candidates()
+	there := p.candidates
 	if !p.consulted(netstate.TableMain) {
 		there = p.e.exact // it is in main, where packets will meet it once a rule leads there
 	}
@@ -312,7 +307,7 @@ func (p *path) removals() []mend.Step {
 		}
 		steps = append(steps, p.step(mend.RouteDelete, r))
 	}
-	if best, ok := p.best(p.candidates()); ok && !p.isForm(p.form, best) &&
+	if best, ok := p.best(p.candidates); ok && !p.isForm(p.form, best) &&
 		(best.Type.Discards() || p.present() || best.Priority < defaultPriority(best.Dst)) {
 		steps = append(steps, p.step(mend.RouteDelete, best))
 	}
@@ -339,7 +334,7 @@ func (p *path) addressOf(r *netstate.Route) netip.Prefix {
 }
 
 // rule puts a rule for the pod network in front of the one that diverts.
-func (p *path) rule(opts Options) []mend.Step {
+func (p *path) rule(opts *Options) []mend.Step {
 	off := p.e.out
 	if p.onForm(off) {
 		off = p.e.from
@@ -349,7 +344,7 @@ func (p *path) rule(opts Options) []mend.Step {
 
 // ruleAhead sends packets for dst to table main, ahead of the rule that led to
 // the answer. That rule itself may be another program's, so it is not deleted.
-func ruleAhead(s *netstate.State, off netstate.Lookup, dst netip.Prefix) []mend.Step {
+func ruleAhead(s *netstate.State, off *netstate.Lookup, dst netip.Prefix) []mend.Step {
 	for _, r := range s.Rules {
 		if r.Family != netstate.FamilyOf(dst.Addr()) || !selects(r, off) {
 			continue
@@ -364,7 +359,7 @@ func ruleAhead(s *netstate.State, off netstate.Lookup, dst netip.Prefix) []mend.
 
 // network is the pod network that holds the subnet, or the subnet alone where
 // that is not known.
-func (p *path) network(opts Options) netip.Prefix {
+func (p *path) network(opts *Options) netip.Prefix {
 	if n, ok := opts.Flannel.NetworkOf(p.chain.Lease.Subnet); ok {
 		return n
 	}
@@ -372,7 +367,7 @@ func (p *path) network(opts Options) netip.Prefix {
 }
 
 // selects reports whether the rule can have led to the answer.
-func selects(r netstate.Rule, l netstate.Lookup) bool {
+func selects(r netstate.Rule, l *netstate.Lookup) bool {
 	toTable := r.Action == frActToTable
 	switch {
 	case r.Table == netstate.TableLocal || r.Table == netstate.TableMain || r.Table == netstate.TableDefault:

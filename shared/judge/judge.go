@@ -275,8 +275,7 @@ func (f *fold) eachLease() {
 
 func (f *fold) lease(was *wire.Lease, l *lease.Lease) *wire.Lease {
 	chain := expect.ChainOf(f.opts.Flannel, f.set, *l)
-	judged := Lease(f.start(was, l), chain, f.view.evidence(chain), f.in.Now, f.opts)
-	return &judged
+	return Lease(f.start(was, l), &chain, f.view.evidence(&chain), f.in.Now, &f.opts)
 }
 
 // wakeForPending asks to be called when the grace of a pending lease ends.
@@ -294,9 +293,9 @@ func (f *fold) wakeForPending() {
 // start returns what was known of a lease before this call. A lease that was
 // not there before changed now, but at the exporter's start it changed when its
 // Node was made, so that a restart judges old leases at once.
-func (f *fold) start(was *wire.Lease, l *lease.Lease) wire.Lease {
+func (f *fold) start(was *wire.Lease, l *lease.Lease) *wire.Lease {
 	if was == nil {
-		fresh := wire.Lease{Changed: l.Created, Cause: verdict.CauseUnknown}
+		fresh := &wire.Lease{Changed: l.Created, Cause: verdict.CauseUnknown}
 		for _, own := range f.set.Own {
 			if own.Created.After(fresh.Changed) {
 				fresh.Changed = own.Created // this node is younger than its peer
@@ -305,22 +304,26 @@ func (f *fold) start(was *wire.Lease, l *lease.Lease) wire.Lease {
 		if f.prev.LeasesRead {
 			fresh.Changed, fresh.Cause = f.in.Now, verdict.NeverInstalled
 		}
-		f.resume(&fresh, l.Subnet)
+		f.resume(fresh, l.Subnet)
 		return fresh
 	}
+	started := f.prev.LeasesRead && !f.prev.OwnLeaseKnown && f.next.OwnLeaseKnown && !was.Completed
+	same := was.PublicIP == l.PublicIP && was.Backend == l.BackendType &&
+		was.VNI == l.VNI && was.MAC == l.MAC && was.PublicKey == l.PublicKey
+	if same && !started {
+		return was
+	}
 	prev := *was
-	if f.prev.LeasesRead && !f.prev.OwnLeaseKnown && f.next.OwnLeaseKnown && !prev.Completed {
+	if started {
 		prev.Changed, prev.Cause = f.in.Now, verdict.NeverInstalled // flannel has just started here
 	}
-	same := prev.PublicIP == l.PublicIP && prev.Backend == l.BackendType &&
-		prev.VNI == l.VNI && prev.MAC == l.MAC && prev.PublicKey == l.PublicKey
 	if !same {
 		prev.Changed, prev.Completed = f.in.Now, false
 		if prev.State.Healthy() {
 			prev.Cause = verdict.LeaseChanged
 		}
 	}
-	return prev
+	return &prev
 }
 
 func compareKey(w *wire.Lease, l *lease.Lease) int {
