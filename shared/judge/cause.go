@@ -67,7 +67,7 @@ func explain(state verdict.State, chain *expect.Chain, e *evidence) (*netstate.H
 	for _, ask := range []func(*netstate.Hint, verdict.State, *expect.Chain, *evidence) (verdict.Cause, bool){explains, silently} {
 		answers := func(h *netstate.Hint) bool { _, ok := ask(h, state, chain, e); return ok }
 		for _, i := range e.hints.candidates(q, l, answers) {
-			h := &e.hints.all[i]
+			h := e.hints.all[i]
 			if cause, ok := ask(h, state, chain, e); ok {
 				return h, cause, true
 			}
@@ -205,8 +205,7 @@ func consequence(h *netstate.Hint, chain *expect.Chain, e *evidence) verdict.Cau
 
 // reason is what the first event of a family that takes routes with it tells.
 func reason(family netstate.Family, e *evidence) verdict.Cause {
-	for i := range e.hints.all {
-		h := &e.hints.all[i]
+	for _, h := range e.hints.all {
 		if h.Family != 0 && h.Family != family {
 			continue
 		}

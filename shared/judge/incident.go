@@ -86,11 +86,15 @@ func (f *fold) unsettled() []int {
 
 // setIncident copies the lease if need be: it may be the previous snapshot's.
 func (f *fold) setIncident(i int, id string) {
-	if l := f.next.Leases[i]; l.Incident != id {
-		other := *l
-		other.Incident = id
-		f.next.Leases[i] = &other
+	l := f.next.Leases[i]
+	if l.Incident == id {
+		return
 	}
+	if ours := f.in.Touched == nil || f.aligned && l != f.prev.Leases[i]; !ours {
+		other := *l
+		l, f.next.Leases[i] = &other, &other
+	}
+	l.Incident = id
 }
 
 // groups are the open incidents.

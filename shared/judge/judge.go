@@ -91,6 +91,7 @@ type fold struct {
 	state *netstate.State
 	mem   *memory
 	view  view
+	chain expect.Chain // of the lease that is judged
 	wake  time.Time
 	// aligned: the previous snapshot has the same leases at the same positions.
 	aligned bool
@@ -274,8 +275,8 @@ func (f *fold) eachLease() {
 }
 
 func (f *fold) lease(was *wire.Lease, l *lease.Lease) *wire.Lease {
-	chain := expect.ChainOf(f.opts.Flannel, f.set, *l)
-	return Lease(f.start(was, l), &chain, f.view.evidence(&chain), f.in.Now, &f.opts)
+	f.chain = expect.ChainOf(f.opts.Flannel, f.set, *l)
+	return Lease(f.start(was, l), &f.chain, f.view.evidence(&f.chain), f.in.Now, &f.opts)
 }
 
 // wakeForPending asks to be called when the grace of a pending lease ends.

@@ -234,6 +234,8 @@ func (p *path) leftOver() bool {
 	return false
 }
 
+var noRoute netstate.Route
+
 // best is the route for exactly the expected destination that wins: the one that
 // the kernel answered with, else the one with the lowest metric.
 func (p *path) best(candidates []*netstate.Route) (*netstate.Route, bool) {
@@ -243,7 +245,7 @@ func (p *path) best(candidates []*netstate.Route) (*netstate.Route, bool) {
 		}
 	}
 	if len(candidates) == 0 {
-		return &netstate.Route{}, false
+		return &noRoute, false
 	}
 	return slices.MinFunc(candidates, func(a, b *netstate.Route) int { return int(int64(a.Priority) - int64(b.Priority)) }), true
 }

@@ -24,7 +24,8 @@ func newPath(chain *expect.Chain, e *evidence, was verdict.State) (*path, bool) 
 	if chain.Lease.Malformed != "" || len(chain.Forms) == 0 || !e.read || !e.complete {
 		return nil, false
 	}
-	p := &path{chain: chain, e: e, was: was}
+	p := &e.path
+	*p = path{chain: chain, e: e, was: was}
 	p.meet()
 	p.choose()
 	return p, true

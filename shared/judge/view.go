@@ -7,6 +7,7 @@ import (
 	"routewatch/shared/expect"
 	"routewatch/shared/lease"
 	"routewatch/shared/netstate"
+	"routewatch/shared/wire"
 )
 
 // view is a State with the flannel devices of this node picked out.
@@ -25,6 +26,7 @@ type view struct {
 	source   map[netstate.Family]netip.Addr     // own flannel address, if a device has it
 	peers    map[int]*peers                     // of the WireGuard devices, by ifindex
 	hints    *hints
+	one      evidence // see there
 }
 
 func newView(c expect.Config, set *lease.Set, state *netstate.State, vnis map[netstate.Family]uint32) view {
@@ -180,6 +182,7 @@ type side struct {
 	problem  string
 	leasesOf string // the lease source
 	hints    *hints
+	restart  wire.Advice // of flannel; made when it is needed
 
 	device    *netstate.Link // the flannel device of the family
 	present   bool           // it is there
@@ -232,6 +235,8 @@ type evidence struct {
 	hasNeighbor bool
 	fdb         []netstate.FDBEntry
 	peers       *peers // of the WireGuard device
+
+	path path // see newPath
 }
 
 var (
@@ -239,9 +244,10 @@ var (
 	noPeers  peers
 )
 
+// evidence is good until the next call: there is one for thousands of leases.
 func (v *view) evidence(c *expect.Chain) *evidence {
-	l := &c.Lease
-	e := &evidence{side: v.side(l.Family), out: &notAsked, from: &notAsked, underlay: &notAsked, peers: &noPeers}
+	l, e := &c.Lease, &v.one
+	*e = evidence{side: v.side(l.Family), out: &notAsked, from: &notAsked, underlay: &notAsked, peers: &noPeers}
 	if !l.Subnet.IsValid() || len(c.Forms) == 0 {
 		return e
 	}
