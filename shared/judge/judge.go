@@ -259,12 +259,16 @@ func (f *fold) eachLease() {
 	f.next.Leases = make([]*wire.Lease, len(f.set.Leases))
 	for i := range f.set.Leases {
 		l := &f.set.Leases[i]
-		for !f.aligned && len(prev) > 0 && compareKey(prev[0], l) < 0 {
-			prev = prev[1:]
-		}
 		var was *wire.Lease
-		if f.aligned || len(prev) > 0 && compareKey(prev[0], l) == 0 {
-			was, prev = prev[0], prev[1:]
+		if f.aligned {
+			was = prev[i]
+		} else {
+			for len(prev) > 0 && compareKey(prev[0], l) < 0 {
+				prev = prev[1:]
+			}
+			if len(prev) > 0 && compareKey(prev[0], l) == 0 {
+				was = prev[0]
+			}
 		}
 		if was != nil && f.in.Touched != nil && !slices.Contains(f.in.Touched, l.Subnet) {
 			f.next.Leases[i] = was
