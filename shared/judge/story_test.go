@@ -165,7 +165,9 @@ var events = []event{
 			return slices.ContainsFunc(s.w.peers, func(l lease.Lease) bool { return l.Subnet.Addr() == a })
 		}
 		s.w.neighbors = remove(s.w.neighbors, func(n netstate.Neighbor) bool { return !known(n.IP) })
-		s.w.routes = remove(s.w.routes, func(r netstate.Route) bool { return r.OnLink && !known(r.Gateway) || r.Device == ifEth && r.Protocol == 3 })
+		s.w.routes = remove(s.w.routes, func(r netstate.Route) bool {
+			return r.OnLink && !known(r.Gateway) || r.Device == ifEth && r.Protocol == 3
+		})
 	}},
 	{"a lease comes", func(s *story) { s.comes(s.newcomer()) }},
 	{"a lease comes and works", func(s *story) {
