@@ -60,8 +60,8 @@ type Judge struct {
 func New(opts Options) *Judge { return &Judge{opts: opts} }
 
 // Next is the function Next. It is fast where previous is what it returned last,
-// the set is of the same generation, and the lists of the kernel's picture share
-// with those before it what did not change.
+// the leases are the same, few of them are touched, and the kernel's picture
+// shares with the one before it what did not change.
 func (j *Judge) Next(previous *wire.Snapshot, in Input) (*wire.Snapshot, time.Time) {
 	if previous == nil {
 		previous = &wire.Snapshot{}
