@@ -133,10 +133,7 @@ func (s *sifted[T]) sift(list []T, picks func(T) bool) {
 		s.list = list // and let go of the old one
 		return
 	}
-	tail, most := 0, min(len(list), len(s.list))-head
-	for tail < most && list[len(list)-1-tail] == s.list[len(s.list)-1-tail] {
-		tail++
-	}
+	tail := end(s.list[head:], list[head:])
 	var picked []int
 	n, _ := slices.BinarySearch(s.picked, head)
 	picked = append(picked, s.picked[:n]...)
@@ -156,12 +153,27 @@ func sameArray[T any](a, b []T) bool { return len(a) > 0 && len(b) > 0 && &a[0] 
 
 // begin is how many items two lists begin with that are the same.
 func begin[T comparable](a, b []T) int {
-	n, most := 0, min(len(a), len(b))
+	most := min(len(a), len(b))
 	if sameArray(a, b) {
 		return most
 	}
-	for n < most && a[n] == b[n] {
-		n++
+	a, b = a[:most], b[:most]
+	for i := range a {
+		if a[i] != b[i] {
+			return i
+		}
 	}
-	return n
+	return most
+}
+
+// end is how many items two lists end with that are the same.
+func end[T comparable](a, b []T) int {
+	most := min(len(a), len(b))
+	a, b = a[len(a)-most:], b[len(b)-most:]
+	for i := range a {
+		if j := most - 1 - i; a[j] != b[j] {
+			return i
+		}
+	}
+	return most
 }
