@@ -29,13 +29,13 @@ type Chain struct {
 }
 
 // Tunnel returns the form that goes through the flannel device.
-func (c Chain) Tunnel() (Form, bool) {
-	for _, f := range c.Forms {
-		if f.Tunnel {
-			return f, true
+func (c *Chain) Tunnel() (*Form, bool) {
+	for i := range c.Forms {
+		if c.Forms[i].Tunnel {
+			return &c.Forms[i], true
 		}
 	}
-	return Form{}, false
+	return nil, false
 }
 
 // Form is one accepted way to reach a lease's subnet.

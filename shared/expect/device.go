@@ -2,6 +2,7 @@ package expect
 
 import (
 	"fmt"
+	"strconv"
 
 	"routewatch/shared/lease"
 	"routewatch/shared/netstate"
@@ -52,8 +53,9 @@ const maxTUN = 4
 
 // DeviceName is how flannel names its vxlan device (pkg/backend/vxlan/vxlan.go).
 func DeviceName(f netstate.Family, vni uint32) string {
+	prefix := "flannel."
 	if f == netstate.IPv6 {
-		return fmt.Sprintf("flannel-v6.%d", vni)
+		prefix = "flannel-v6."
 	}
-	return fmt.Sprintf("flannel.%d", vni)
+	return prefix + strconv.FormatUint(uint64(vni), 10)
 }

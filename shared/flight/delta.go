@@ -18,6 +18,9 @@ type edit[T any] struct {
 // both begin and end with is found by comparing, items that moved by looking
 // them up, so that it takes linear time.
 func diff[T comparable](was, is []T) []edit[T] {
+	if len(was) == len(is) && (len(is) == 0 || &was[0] == &is[0]) {
+		return nil // Sets and States share what did not change
+	}
 	return diffRefs(netstate.Refs(was), netstate.Refs(is))
 }
 

@@ -11,8 +11,8 @@ import (
 
 const many = 5000
 
-// BenchmarkNext judges 5,000 leases: all of them, and one whose route goes and
-// comes back.
+// BenchmarkNext judges 5,000 leases: all of them, one whose route goes and comes
+// back, one while all are broken, and none.
 func BenchmarkNext(b *testing.B) {
 	w := newWorld(many, ip4)
 	in := w.input()
@@ -38,6 +38,22 @@ func BenchmarkNext(b *testing.B) {
 			in.State = states[i%2]
 			s, _ = judge.Next(s, in)
 			if s.Healthy != (i%2 == 1) {
+				b.Fatal(s.Summary)
+			}
+		}
+	})
+	b.Run("one amid a flap", func(b *testing.B) {
+		judge := New(opts)
+		s, _ := judge.Next(nil, w.input())
+		flapped := *w
+		flapped.routes, flapped.neighbors = slices.Clone(w.routes), slices.Clone(w.neighbors)
+		flapped.flap(ip4)
+		in := flapped.input()
+		s, _ = judge.Next(s, in)
+		in.Touched = []netip.Prefix{w.peers[7].Subnet}
+		b.ReportAllocs()
+		for b.Loop() {
+			if s, _ = judge.Next(s, in); s.Summary.Missing != many {
 				b.Fatal(s.Summary)
 			}
 		}

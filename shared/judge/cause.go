@@ -13,7 +13,7 @@ import (
 // A cause that is known stays while the lease is bad, unless the state changes
 // and the events since then explain the new one: after a flap and the return
 // of the routes alone, the missing neighbor is still the flap's.
-func history(next *wire.Lease, prev wire.Lease, chain expect.Chain, e *evidence, now time.Time) {
+func history(next, prev *wire.Lease, chain *expect.Chain, e *evidence, now time.Time) {
 	next.Since = prev.Since
 	if next.State == verdict.Unknown || next.State == verdict.Unsupported {
 		if next.Since.IsZero() {
@@ -54,7 +54,7 @@ func deviceOfCause(h *netstate.Hint, cause verdict.Cause, e *evidence) string {
 }
 
 // explain finds the first event that can have led to the state.
-func explain(state verdict.State, chain expect.Chain, e *evidence) (*netstate.Hint, verdict.Cause, bool) {
+func explain(state verdict.State, chain *expect.Chain, e *evidence) (*netstate.Hint, verdict.Cause, bool) {
 	if state == verdict.Pending || len(e.hints.events) == 0 {
 		return nil, "", false
 	}
@@ -65,10 +65,10 @@ func explain(state verdict.State, chain expect.Chain, e *evidence) (*netstate.Hi
 		well: e.present && e.device.Up && e.addressed,
 	}
 	for _, ask := range []func(*netstate.Hint, verdict.State, *expect.Chain, *evidence) (verdict.Cause, bool){explains, silently} {
-		answers := func(h *netstate.Hint) bool { _, ok := ask(h, state, &chain, e); return ok }
+		answers := func(h *netstate.Hint) bool { _, ok := ask(h, state, chain, e); return ok }
 		for _, i := range e.hints.candidates(q, l, answers) {
-			h := &e.hints.all[i]
-			if cause, ok := ask(h, state, &chain, e); ok {
+			h := e.hints.all[i]
+			if cause, ok := ask(h, state, chain, e); ok {
 				return h, cause, true
 			}
 		}
@@ -205,8 +205,7 @@ func consequence(h *netstate.Hint, chain *expect.Chain, e *evidence) verdict.Cau
 
 // reason is what the first event of a family that takes routes with it tells.
 func reason(family netstate.Family, e *evidence) verdict.Cause {
-	for i := range e.hints.all {
-		h := &e.hints.all[i]
+	for _, h := range e.hints.all {
 		if h.Family != 0 && h.Family != family {
 			continue
 		}

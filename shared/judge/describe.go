@@ -5,9 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 
-	"routewatch/shared/expect"
 	"routewatch/shared/mend"
 	"routewatch/shared/netstate"
 	"routewatch/shared/verdict"
@@ -16,20 +14,16 @@ import (
 
 // describe adds what a person needs: expected, actual, where a packet goes
 // now, and what to type.
-func describe(w *wire.Lease, chain expect.Chain, e *evidence, opts Options) {
-	if chain.Lease.Malformed != "" || len(chain.Forms) == 0 || !e.read || !e.complete {
-		return
-	}
-	p := path{chain: chain, e: e}
-	p.choose()
+func describe(w *wire.Lease, p *path, opts *Options) {
+	e := p.e
 	w.Expected = p.expected()
 	w.Actual = p.actual()
 	w.Lookup = lookupText(e, e.out)
-	if e.from != e.out && !p.onForm(e.from) && p.onForm(e.out) {
+	if *e.from != *e.out && !p.onForm(e.from) && p.onForm(e.out) {
 		w.Lookup = lookupText(e, e.from)
 	}
 	if w.State.Bad() {
-		w.Advice = advice(w.State, &p, opts)
+		w.Advice = advice(w.State, p, opts)
 	}
 }
 
@@ -46,7 +40,7 @@ func (p *path) expected() []string {
 	if p.form.Dst.IsValid() {
 		route = mend.RouteText(p.wanted())
 	}
-	s := []string{route}
+	s := append(make([]string, 0, 3), route)
 	if !p.form.NeighborMAC.IsZero() {
 		s = append(s,
 			mend.NeighborText(p.form.Gateway, p.form.NeighborMAC, dev, netstate.NUDPermanent),
@@ -76,9 +70,11 @@ func (p *path) wanted() mend.Step {
 
 func (p *path) actual() []string {
 	e := p.e
-	var s []string
-	for _, r := range slices.Concat(e.exact, e.inside) {
-		s = append(s, mend.RouteText(p.step(mend.RouteDelete, r)))
+	s := make([]string, 0, len(e.exact)+len(e.inside)+3)
+	for _, routes := range [2][]*netstate.Route{e.exact, e.inside} {
+		for _, r := range routes {
+			s = append(s, mend.RouteText(p.step(mend.RouteDelete, r)))
+		}
 	}
 	switch {
 	case len(e.exact) > 0:
@@ -89,7 +85,7 @@ func (p *path) actual() []string {
 	}
 	switch {
 	case !p.form.NeighborMAC.IsZero():
-		s = append(s, p.actualVTEP()...)
+		s = p.actualVTEP(s)
 	case p.form.Peer != nil:
 		s = append(s, p.actualPeer())
 	}
@@ -103,18 +99,18 @@ func suffix(before string, p netip.Prefix) string {
 	return before + p.String()
 }
 
-func (p *path) actualVTEP() (s []string) {
+func (p *path) actualVTEP(s []string) []string {
 	e := p.e
 	if e.hasNeighbor {
 		s = append(s, mend.NeighborText(e.neighbor.IP, e.neighbor.MAC, p.deviceName(), e.neighbor.State))
 	} else {
-		s = append(s, fmt.Sprintf("no neighbor %s dev %s", p.form.Gateway, p.deviceName()))
+		s = append(s, "no neighbor "+p.form.Gateway.String()+" dev "+p.deviceName())
 	}
 	for _, f := range e.fdb {
 		s = append(s, mend.FDBText(f.MAC, p.deviceName(), f.Dst))
 	}
 	if len(e.fdb) == 0 {
-		s = append(s, fmt.Sprintf("no FDB entry %s dev %s", p.form.NeighborMAC, p.deviceName()))
+		s = append(s, "no FDB entry "+p.form.NeighborMAC.String()+" dev "+p.deviceName())
 	}
 	return s
 }
@@ -145,36 +141,37 @@ func (p *path) step(v mend.Verb, r *netstate.Route) mend.Step {
 }
 
 // lookupText tells what the kernel would do with a packet, as ip route get does.
-func lookupText(e *evidence, l netstate.Lookup) string {
-	var b strings.Builder
-	b.WriteString(l.Query.Dst.String())
+func lookupText(e *evidence, l *netstate.Lookup) string {
+	var room [128]byte
+	b := append(room[:0], l.Query.Dst.String()...)
 	if l.Query.Src.IsValid() {
-		b.WriteString(" from " + l.Query.Src.String())
+		b = l.Query.Src.AppendTo(append(b, " from "...))
 	}
 	if l.Errno != 0 {
-		return b.String() + ": " + errnoText(l.Errno)
+		return string(append(append(b, ": "...), errnoText(l.Errno)...))
 	}
 	r := &l.Route
 	if r.Type != netstate.Unicast {
-		return b.String() + " is " + r.Type.String() + " by " + matched(r)
+		return string(appendMatched(append(append(append(b, " is "...), r.Type.String()...), " by "...), r))
 	}
 	if r.Gateway.IsValid() {
-		b.WriteString(" via " + r.Gateway.String())
+		b = r.Gateway.AppendTo(append(b, " via "...))
 	}
-	b.WriteString(" dev " + cmpOr(e.state.LinkName(r.Device), "of index "+strconv.Itoa(r.Device)))
-	return b.String() + " by " + matched(r)
+	b = append(append(b, " dev "...), cmpOr(e.state.LinkName(r.Device), "of index "+strconv.Itoa(r.Device))...)
+	return string(appendMatched(append(b, " by "...), r))
 }
 
-func matched(r *netstate.Route) string {
-	s := "route " + r.Dst.String()
+func appendMatched(b []byte, r *netstate.Route) []byte {
 	if r.Dst.Bits() == 0 {
-		s = "the default route"
+		b = append(b, "the default route"...)
+	} else {
+		b = append(append(b, "route "...), r.Dst.String()...)
 	}
 	switch r.Table {
 	case netstate.TableMain, netstate.TableLocal, netstate.TableDefault:
-		return s
+		return b
 	}
-	return s + " of table " + strconv.FormatUint(uint64(r.Table), 10)
+	return strconv.AppendUint(append(b, " of table "...), uint64(r.Table), 10)
 }
 
 func errnoText(errno int) string {
@@ -193,9 +190,11 @@ func errnoText(errno int) string {
 
 // advice is what to type: the single objects first, then flannel's restart
 // where that would help.
-func advice(state verdict.State, p *path, opts Options) []wire.Advice {
-	var out []wire.Advice
-	for _, s := range p.steps(state, opts) {
+func advice(state verdict.State, p *path, opts *Options) []wire.Advice {
+	steps := p.steps(state, opts)
+	out := make([]wire.Advice, 0, len(steps)+1)
+	for i := range steps {
+		s := &steps[i]
 		out = append(out, wire.Advice{Command: s.String()})
 	}
 	switch state {
@@ -221,8 +220,11 @@ func advice(state verdict.State, p *path, opts Options) []wire.Advice {
 	return out
 }
 
-func (p *path) restart(opts Options) wire.Advice {
-	return wire.Advice(mend.RestartFlannel(opts.Node, p.e.leasesOf))
+func (p *path) restart(opts *Options) wire.Advice {
+	if p.e.restart.Command == "" {
+		p.e.restart = wire.Advice(mend.RestartFlannel(opts.Node, p.e.leasesOf))
+	}
+	return p.e.restart
 }
 
 // byRule: packets are discarded although no route does that.
@@ -233,7 +235,7 @@ func (p *path) byRule() bool {
 
 // steps are the changes that make this lease's chain right, in the order in
 // which they work.
-func (p *path) steps(state verdict.State, opts Options) []mend.Step {
+func (p *path) steps(state verdict.State, opts *Options) []mend.Step {
 	switch state {
 	case verdict.Conflict, verdict.VNIMismatch, verdict.UnderlayDown:
 		return nil
@@ -244,7 +246,7 @@ func (p *path) steps(state verdict.State, opts Options) []mend.Step {
 	if p.form.Tunnel && !e.present {
 		return nil // only flannel makes its device
 	}
-	steps := p.removals()
+	steps := slices.Grow(p.removals(), 3)
 	if !p.consulted(netstate.TableMain) {
 		steps = append(steps, mend.Step{Verb: mend.RuleAdd, Prefix: everything(l.Family), Priority: mainRule})
 	}
@@ -274,7 +276,7 @@ func (p *path) steps(state verdict.State, opts Options) []mend.Step {
 }
 
 func (p *path) addRoute(steps []mend.Step) []mend.Step {
-	there := p.candidates()
+	there := p.candidates
 	if !p.consulted(netstate.TableMain) {
 		there = p.e.exact // it is in main, where packets will meet it once a rule leads there
 	}
@@ -312,7 +314,7 @@ func (p *path) removals() []mend.Step {
 		}
 		steps = append(steps, p.step(mend.RouteDelete, r))
 	}
-	if best, ok := p.best(p.candidates()); ok && !p.isForm(p.form, best) &&
+	if best, ok := p.best(p.candidates); ok && !p.isForm(p.form, best) &&
 		(best.Type.Discards() || p.present() || best.Priority < defaultPriority(best.Dst)) {
 		steps = append(steps, p.step(mend.RouteDelete, best))
 	}
@@ -339,7 +341,7 @@ func (p *path) addressOf(r *netstate.Route) netip.Prefix {
 }
 
 // rule puts a rule for the pod network in front of the one that diverts.
-func (p *path) rule(opts Options) []mend.Step {
+func (p *path) rule(opts *Options) []mend.Step {
 	off := p.e.out
 	if p.onForm(off) {
 		off = p.e.from
@@ -349,7 +351,7 @@ func (p *path) rule(opts Options) []mend.Step {
 
 // ruleAhead sends packets for dst to table main, ahead of the rule that led to
 // the answer. That rule itself may be another program's, so it is not deleted.
-func ruleAhead(s *netstate.State, off netstate.Lookup, dst netip.Prefix) []mend.Step {
+func ruleAhead(s *netstate.State, off *netstate.Lookup, dst netip.Prefix) []mend.Step {
 	for _, r := range s.Rules {
 		if r.Family != netstate.FamilyOf(dst.Addr()) || !selects(r, off) {
 			continue
@@ -364,7 +366,7 @@ func ruleAhead(s *netstate.State, off netstate.Lookup, dst netip.Prefix) []mend.
 
 // network is the pod network that holds the subnet, or the subnet alone where
 // that is not known.
-func (p *path) network(opts Options) netip.Prefix {
+func (p *path) network(opts *Options) netip.Prefix {
 	if n, ok := opts.Flannel.NetworkOf(p.chain.Lease.Subnet); ok {
 		return n
 	}
@@ -372,7 +374,7 @@ func (p *path) network(opts Options) netip.Prefix {
 }
 
 // selects reports whether the rule can have led to the answer.
-func selects(r netstate.Rule, l netstate.Lookup) bool {
+func selects(r netstate.Rule, l *netstate.Lookup) bool {
 	toTable := r.Action == frActToTable
 	switch {
 	case r.Table == netstate.TableLocal || r.Table == netstate.TableMain || r.Table == netstate.TableDefault:

@@ -11,7 +11,7 @@ import (
 // effect is what happens to a packet to the subnet now: the worse of O and F.
 func (p *path) effect() verdict.Effect { return worse(p.effectOf(p.e.out), p.effectOf(p.e.from)) }
 
-func (p *path) effectOf(l netstate.Lookup) verdict.Effect {
+func (p *path) effectOf(l *netstate.Lookup) verdict.Effect {
 	switch l.Errno {
 	case 0:
 	case netstate.ErrnoBlackhole:
@@ -58,7 +58,7 @@ func (p *path) delivers() bool {
 }
 
 // inside reports whether the lookup matched a true part of the subnet.
-func inside(l netstate.Lookup, subnet netip.Prefix) bool {
+func inside(l *netstate.Lookup, subnet netip.Prefix) bool {
 	return l.Errno == 0 && l.Route.Dst.Bits() > subnet.Bits()
 }
 

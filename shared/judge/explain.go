@@ -141,11 +141,10 @@ func (x *explainer) lease(l wire.Lease) {
 		return
 	}
 	chain := expect.ChainOf(x.opts.Flannel, x.set, x.set.Leases[i])
-	e := x.view.evidence(chain)
-	describe(&l, chain, &e, x.opts)
-	if len(chain.Forms) > 0 && e.read && e.complete {
-		x.path = &path{chain: chain, e: &e, was: l.State}
-		x.path.choose()
+	e := x.view.evidence(&chain)
+	if p, ok := newPath(&chain, e, l.State); ok {
+		x.path = p
+		describe(&l, p, &x.opts)
 	}
 }
 
@@ -198,13 +197,13 @@ func (x *explainer) lookups(live Live) {
 	add := func(l netstate.Lookup, problem string) {
 		x.out.Lookups = append(x.out.Lookups, wire.ExplainedLookup{
 			Address: l.Query.Dst, From: l.Query.Src, Live: problem == "", Problem: problem,
-			Answer: lookupText(&evidence{state: x.state}, l),
+			Answer: lookupText(&evidence{side: &side{state: x.state}}, &l),
 		})
 	}
 	elsewhere := false
 	for _, l := range live.Lookups {
 		add(l, "")
-		elsewhere = elsewhere || x.path != nil && !x.path.onForm(l)
+		elsewhere = elsewhere || x.path != nil && !x.path.onForm(&l)
 	}
 	if elsewhere && x.out.Place == wire.PlacePeer && x.out.Lease.State == verdict.OK {
 		x.out.Answer += "; but this very address takes another way now, see lookups"

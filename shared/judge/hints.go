@@ -17,7 +17,7 @@ type hints struct {
 	events []netstate.Hint // as the kernel layer gave them
 	ready  bool            // what follows was made of them
 
-	all []netstate.Hint // oldest first
+	all []*netstate.Hint // oldest first
 	// at are the positions of those with a prefix, by its address; of are the same
 	// by the prefix, masked, whose lengths are bits.
 	at   []int
@@ -79,7 +79,7 @@ func (x *hints) prepare() {
 
 func (x *hints) add(h *netstate.Hint) {
 	n := len(x.all)
-	x.all = append(x.all, *h)
+	x.all = append(x.all, h)
 	switch {
 	case h.Kind == netstate.LinkDeleted:
 		x.linkDeleted[h.Index] = true
@@ -143,7 +143,7 @@ func (x *hints) first(q question, answers func(h *netstate.Hint) bool) int {
 	}
 	found := -1
 	for i := range x.all {
-		if h := &x.all[i]; !single(h, q) && answers(h) {
+		if h := x.all[i]; !single(h, q) && answers(h) {
 			found = i
 			break
 		}

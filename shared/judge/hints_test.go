@@ -55,9 +55,9 @@ func TestProperty_FirstEventThatExplains(t *testing.T) {
 		for _, state := range verdict.States() {
 			for _, l := range in.Set.Leases {
 				chain := expect.ChainOf(conf, in.Set, l)
-				e := v.evidence(chain)
-				h, cause, ok := explain(verdict.State(state.Name), chain, &e)
-				want, wantCause, wantOK := explainByAll(verdict.State(state.Name), chain, &e)
+				e := v.evidence(&chain)
+				h, cause, ok := explain(verdict.State(state.Name), &chain, e)
+				want, wantCause, wantOK := explainByAll(verdict.State(state.Name), &chain, e)
 				if cause != wantCause || ok != wantOK || ok && *h != *want {
 					t.Fatalf("%s of %s: %v %q, want %v %q", state.Name, l.Subnet, h, cause, want, wantCause)
 				}
@@ -66,17 +66,17 @@ func TestProperty_FirstEventThatExplains(t *testing.T) {
 	})
 }
 
-func explainByAll(state verdict.State, chain expect.Chain, e *evidence) (*netstate.Hint, verdict.Cause, bool) {
+func explainByAll(state verdict.State, chain *expect.Chain, e *evidence) (*netstate.Hint, verdict.Cause, bool) {
 	if state == verdict.Pending {
 		return nil, "", false
 	}
 	for i := range e.hints.events {
-		if cause, ok := explains(&e.hints.events[i], state, &chain, e); ok {
+		if cause, ok := explains(&e.hints.events[i], state, chain, e); ok {
 			return &e.hints.events[i], cause, true
 		}
 	}
 	for i := range e.hints.events {
-		if cause, ok := silently(&e.hints.events[i], state, &chain, e); ok {
+		if cause, ok := silently(&e.hints.events[i], state, chain, e); ok {
 			return &e.hints.events[i], cause, true
 		}
 	}

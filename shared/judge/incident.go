@@ -31,11 +31,14 @@ func (f *fold) incidents() {
 		g.add(&i)
 		alive[i.ID], old[i.ID] = !f.next.LeasesRead, true
 	}
-	unsettled := f.unsettled()
+	unsettled, last := f.unsettled(), ""
 	for _, i := range unsettled {
 		l := f.next.Leases[i]
+		if l.Incident == last && last != "" && f.sharesLease(i) {
+			continue // it is what it was, and in the incident that the one before it keeps open
+		}
 		if l.State == verdict.Unknown && g.byID[l.Incident] != nil {
-			alive[l.Incident] = true
+			last, alive[l.Incident] = l.Incident, true
 			continue
 		}
 		if !l.State.Bad() {
@@ -47,7 +50,7 @@ func (f *fold) incidents() {
 			id = f.join(&g, l)
 			f.setIncident(i, id)
 		}
-		alive[id] = true
+		last, alive[id] = id, true
 		worsen(g.byID[id], l)
 	}
 	f.mem.members = slices.DeleteFunc(unsettled, func(i int) bool { return f.next.Leases[i].Incident == "" })
@@ -86,12 +89,19 @@ func (f *fold) unsettled() []int {
 
 // setIncident copies the lease if need be: it may be the previous snapshot's.
 func (f *fold) setIncident(i int, id string) {
-	if l := f.next.Leases[i]; l.Incident != id {
-		other := *l
-		other.Incident = id
-		f.next.Leases[i] = &other
+	l := f.next.Leases[i]
+	if l.Incident == id {
+		return
 	}
+	if ours := f.in.Touched == nil || f.aligned && !f.sharesLease(i); !ours {
+		other := *l
+		l, f.next.Leases[i] = &other, &other
+	}
+	l.Incident = id
 }
+
+// sharesLease reports whether a lease is the previous snapshot's.
+func (f *fold) sharesLease(i int) bool { return f.aligned && f.next.Leases[i] == f.prev.Leases[i] }
 
 // groups are the open incidents.
 type groups struct {

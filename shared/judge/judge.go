@@ -60,8 +60,8 @@ type Judge struct {
 func New(opts Options) *Judge { return &Judge{opts: opts} }
 
 // Next is the function Next. It is fast where previous is what it returned last,
-// the set is of the same generation, and the lists of the kernel's picture share
-// with those before it what did not change.
+// the leases are the same, few of them are touched, and the kernel's picture
+// shares with the one before it what did not change.
 func (j *Judge) Next(previous *wire.Snapshot, in Input) (*wire.Snapshot, time.Time) {
 	if previous == nil {
 		previous = &wire.Snapshot{}
@@ -91,6 +91,7 @@ type fold struct {
 	state *netstate.State
 	mem   *memory
 	view  view
+	chain expect.Chain // of the lease that is judged
 	wake  time.Time
 	// aligned: the previous snapshot has the same leases at the same positions.
 	aligned bool
@@ -258,12 +259,16 @@ func (f *fold) eachLease() {
 	f.next.Leases = make([]*wire.Lease, len(f.set.Leases))
 	for i := range f.set.Leases {
 		l := &f.set.Leases[i]
-		for !f.aligned && len(prev) > 0 && compareKey(prev[0], l) < 0 {
-			prev = prev[1:]
-		}
 		var was *wire.Lease
-		if f.aligned || len(prev) > 0 && compareKey(prev[0], l) == 0 {
-			was, prev = prev[0], prev[1:]
+		if f.aligned {
+			was = prev[i]
+		} else {
+			for len(prev) > 0 && compareKey(prev[0], l) < 0 {
+				prev = prev[1:]
+			}
+			if len(prev) > 0 && compareKey(prev[0], l) == 0 {
+				was = prev[0]
+			}
 		}
 		if was != nil && f.in.Touched != nil && !slices.Contains(f.in.Touched, l.Subnet) {
 			f.next.Leases[i] = was
@@ -274,9 +279,8 @@ func (f *fold) eachLease() {
 }
 
 func (f *fold) lease(was *wire.Lease, l *lease.Lease) *wire.Lease {
-	chain := expect.ChainOf(f.opts.Flannel, f.set, *l)
-	judged := Lease(f.start(was, l), chain, f.view.evidence(chain), f.in.Now, f.opts)
-	return &judged
+	f.chain = expect.ChainOf(f.opts.Flannel, f.set, *l)
+	return Lease(f.start(was, l), &f.chain, f.view.evidence(&f.chain), f.in.Now, &f.opts)
 }
 
 // wakeForPending asks to be called when the grace of a pending lease ends.
@@ -294,9 +298,9 @@ func (f *fold) wakeForPending() {
 // start returns what was known of a lease before this call. A lease that was
 // not there before changed now, but at the exporter's start it changed when its
 // Node was made, so that a restart judges old leases at once.
-func (f *fold) start(was *wire.Lease, l *lease.Lease) wire.Lease {
+func (f *fold) start(was *wire.Lease, l *lease.Lease) *wire.Lease {
 	if was == nil {
-		fresh := wire.Lease{Changed: l.Created, Cause: verdict.CauseUnknown}
+		fresh := &wire.Lease{Changed: l.Created, Cause: verdict.CauseUnknown}
 		for _, own := range f.set.Own {
 			if own.Created.After(fresh.Changed) {
 				fresh.Changed = own.Created // this node is younger than its peer
@@ -305,22 +309,26 @@ func (f *fold) start(was *wire.Lease, l *lease.Lease) wire.Lease {
 		if f.prev.LeasesRead {
 			fresh.Changed, fresh.Cause = f.in.Now, verdict.NeverInstalled
 		}
-		f.resume(&fresh, l.Subnet)
+		f.resume(fresh, l.Subnet)
 		return fresh
 	}
+	started := f.prev.LeasesRead && !f.prev.OwnLeaseKnown && f.next.OwnLeaseKnown && !was.Completed
+	same := was.PublicIP == l.PublicIP && was.Backend == l.BackendType &&
+		was.VNI == l.VNI && was.MAC == l.MAC && was.PublicKey == l.PublicKey
+	if same && !started {
+		return was
+	}
 	prev := *was
-	if f.prev.LeasesRead && !f.prev.OwnLeaseKnown && f.next.OwnLeaseKnown && !prev.Completed {
+	if started {
 		prev.Changed, prev.Cause = f.in.Now, verdict.NeverInstalled // flannel has just started here
 	}
-	same := prev.PublicIP == l.PublicIP && prev.Backend == l.BackendType &&
-		prev.VNI == l.VNI && prev.MAC == l.MAC && prev.PublicKey == l.PublicKey
 	if !same {
 		prev.Changed, prev.Completed = f.in.Now, false
 		if prev.State.Healthy() {
 			prev.Cause = verdict.LeaseChanged
 		}
 	}
-	return prev
+	return &prev
 }
 
 func compareKey(w *wire.Lease, l *lease.Lease) int {

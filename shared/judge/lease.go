@@ -47,16 +47,17 @@ type finding struct {
 
 // Lease judges one lease: the only judgment of a lease there is. prev is what
 // was known of it before; of a new one only Changed and Cause are set.
-func Lease(prev wire.Lease, chain expect.Chain, e evidence, now time.Time, opts Options) wire.Lease {
-	l := chain.Lease
-	found := find(chain, &e, prev.State)
-	next := wire.Lease{
+func Lease(prev *wire.Lease, chain *expect.Chain, e *evidence, now time.Time, opts *Options) *wire.Lease {
+	l := &chain.Lease
+	p, asked := newPath(chain, e, prev.State)
+	found := find(p, chain, e)
+	next := &wire.Lease{
 		Lease: l.Subnet, Family: l.Family, Peer: l.Peer,
 		PublicIP: l.PublicIP, Backend: l.BackendType, VNI: l.VNI, MAC: l.MAC, PublicKey: l.PublicKey,
 		Changed: prev.Changed, Completed: prev.Completed || found.state == verdict.OK,
 	}
 	young := !next.Completed && now.Before(next.Changed.Add(opts.Grace))
-	if young && mayPend(found.state, l, &e) {
+	if young && mayPend(found.state, l, e) {
 		found.state = verdict.Pending
 	}
 	next.State, next.Effect, next.Partial = found.state, found.effect, found.partial
@@ -65,14 +66,16 @@ func Lease(prev wire.Lease, chain expect.Chain, e evidence, now time.Time, opts 
 		next.Checked, next.Unchecked = checked[found.form], uncheckedOf(found.form)
 		return next
 	}
-	history(&next, prev, chain, &e, now)
-	describe(&next, chain, &e, opts)
+	history(next, prev, chain, e, now)
+	if asked {
+		describe(next, p, opts)
+	}
 	return next
 }
 
 // mayPend: flannel may still be at work. A conflict or another VNI does not
 // pass by waiting; a lease that the kernel was not yet asked about does.
-func mayPend(s verdict.State, l lease.Lease, e *evidence) bool {
+func mayPend(s verdict.State, l *lease.Lease, e *evidence) bool {
 	switch s {
 	case verdict.Conflict, verdict.VNIMismatch:
 		return false
@@ -82,9 +85,10 @@ func mayPend(s verdict.State, l lease.Lease, e *evidence) bool {
 	return s.Bad()
 }
 
-// find tries the states in the order of the vocabulary.
-func find(chain expect.Chain, e *evidence, was verdict.State) finding {
-	l := chain.Lease
+// find tries the states in the order of the vocabulary. p is nil where the
+// kernel was not asked.
+func find(p *path, chain *expect.Chain, e *evidence) finding {
+	l := &chain.Lease
 	switch {
 	case l.Malformed != "":
 		return finding{state: verdict.Unknown, effect: verdict.EffectUnknown, reason: l.Malformed}
@@ -97,8 +101,6 @@ func find(chain expect.Chain, e *evidence, was verdict.State) finding {
 	case !e.read:
 		return finding{state: verdict.Unknown, effect: verdict.EffectUnknown, reason: "the kernel was not yet asked about this lease"}
 	}
-	p := path{chain: chain, e: e, was: was}
-	p.choose()
 	f := p.find()
 	f.present, f.form = p.present(), p.form.Name
 	switch {
@@ -155,7 +157,7 @@ func (p *path) find() finding {
 // route holds the routes for the subnet, and what the lookups took, against the
 // form. onPath: both lookups took it.
 func (p *path) route(onPath bool) (verdict.State, bool) {
-	candidates := p.candidates()
+	candidates := p.candidates
 	best, found := p.best(candidates)
 	switch {
 	case !onPath && !found:
@@ -232,23 +234,25 @@ func (p *path) leftOver() bool {
 	return false
 }
 
+var noRoute netstate.Route
+
 // best is the route for exactly the expected destination that wins: the one that
 // the kernel answered with, else the one with the lowest metric.
 func (p *path) best(candidates []*netstate.Route) (*netstate.Route, bool) {
-	for _, l := range []*netstate.Lookup{&p.e.out, &p.e.from} {
+	for _, l := range [2]*netstate.Lookup{p.e.out, p.e.from} {
 		if l.Errno == 0 && l.Route.Dst == p.form.Dst {
 			return &l.Route, true
 		}
 	}
 	if len(candidates) == 0 {
-		return &netstate.Route{}, false
+		return &noRoute, false
 	}
 	return slices.MinFunc(candidates, func(a, b *netstate.Route) int { return int(int64(a.Priority) - int64(b.Priority)) }), true
 }
 
 // diverted: a rule other than the kernel's three sent the packet elsewhere. A
 // lookup that fails although the route is right can only be a rule's doing.
-func (p *path) diverted(l netstate.Lookup) bool {
+func (p *path) diverted(l *netstate.Lookup) bool {
 	if p.onForm(l) {
 		return false
 	}

@@ -19,9 +19,8 @@ type memory struct {
 
 // index finds the leases of a set, and what they account for.
 type index struct {
-	generation uint64
-	leases     int
-	// first is the position of a subnet's lease, and own where it is this node's;
+	leases, own []lease.Lease // of which it was made
+	// first is the position of a subnet's lease, and ofThisNode where it is that;
 	// more are the further ones of a subnet that several claim.
 	first     map[netip.Prefix]int
 	more      map[netip.Prefix][]int
@@ -32,15 +31,17 @@ type index struct {
 	vnis      map[netstate.Family]uint32 // see peerVNIs
 }
 
-const own = -1
+const ofThisNode = -1
 
-// indexOf returns the index of a set: the one that is there, if it is of the same leases.
+// indexOf returns the index of a set: the last one, if that is of the same leases.
 func indexOf(set *lease.Set, last *index) *index {
-	if last != nil && last.generation == set.Generation && last.leases == len(set.Leases) {
+	if last != nil && slices.Equal(last.own, set.Own) && len(last.leases) == len(set.Leases) && (sameArray(last.leases, set.Leases) ||
+		slices.Equal(last.leases, set.Leases)) {
+		last.leases = set.Leases // and let go of the others
 		return last
 	}
 	x := &index{
-		generation: set.Generation, leases: len(set.Leases),
+		leases: set.Leases, own: set.Own,
 		first: make(map[netip.Prefix]int, len(set.Leases)), more: map[netip.Prefix][]int{},
 		macs: make(map[netstate.MAC]bool, len(set.Leases)), keys: map[string]bool{}, vnis: peerVNIs(set),
 	}
@@ -48,14 +49,14 @@ func indexOf(set *lease.Set, last *index) *index {
 		x.add(&set.Leases[i], i)
 	}
 	for i := range set.Own {
-		x.add(&set.Own[i], own)
+		x.add(&set.Own[i], ofThisNode)
 	}
 	slices.Sort(x.bits)
 	return x
 }
 
 func (x *index) add(l *lease.Lease, at int) {
-	if at != own && l.Malformed != "" {
+	if at != ofThisNode && l.Malformed != "" {
 		x.malformed = append(x.malformed, l.Family)
 	}
 	if !l.Subnet.IsValid() {
@@ -63,7 +64,7 @@ func (x *index) add(l *lease.Lease, at int) {
 	}
 	if _, taken := x.first[l.Subnet]; !taken {
 		x.first[l.Subnet] = at
-	} else if at != own {
+	} else if at != ofThisNode {
 		x.more[l.Subnet] = append(x.more[l.Subnet], at)
 	}
 	if !slices.Contains(x.bits, l.Subnet.Bits()) {
@@ -76,7 +77,7 @@ func (x *index) add(l *lease.Lease, at int) {
 func (x *index) at(subnets ...netip.Prefix) []int {
 	var all []int
 	for _, s := range subnets {
-		if i, ok := x.first[s]; ok && i != own {
+		if i, ok := x.first[s]; ok && i != ofThisNode {
 			all = append(append(all, i), x.more[s]...)
 		}
 	}
@@ -127,15 +128,12 @@ type sifted[T comparable] struct {
 }
 
 func (s *sifted[T]) sift(list []T, picks func(T) bool) {
-	head := shared(s.list, list)
+	head := begin(s.list, list)
 	if head == len(list) && head == len(s.list) {
 		s.list = list // and let go of the old one
 		return
 	}
-	tail, most := 0, min(len(list), len(s.list))-head
-	for tail < most && list[len(list)-1-tail] == s.list[len(s.list)-1-tail] {
-		tail++
-	}
+	tail := end(s.list[head:], list[head:])
 	var picked []int
 	n, _ := slices.BinarySearch(s.picked, head)
 	picked = append(picked, s.picked[:n]...)
@@ -151,15 +149,31 @@ func (s *sifted[T]) sift(list []T, picks func(T) bool) {
 	s.list, s.picked = list, picked
 }
 
-// shared is how many items two lists begin with that are the same.
-func shared[T comparable](a, b []T) int {
+func sameArray[T any](a, b []T) bool { return len(a) > 0 && len(b) > 0 && &a[0] == &b[0] }
+
+// begin is how many items two lists begin with that are the same.
+func begin[T comparable](a, b []T) int {
 	most := min(len(a), len(b))
-	if most > 0 && &a[0] == &b[0] {
+	if sameArray(a, b) {
 		return most
 	}
-	n := 0
-	for n < most && a[n] == b[n] {
-		n++
+	a, b = a[:most], b[:most]
+	for i := range a {
+		if a[i] != b[i] {
+			return i
+		}
 	}
-	return n
+	return most
+}
+
+// end is how many items two lists end with that are the same.
+func end[T comparable](a, b []T) int {
+	most := min(len(a), len(b))
+	a, b = a[len(a)-most:], b[len(b)-most:]
+	for i := range a {
+		if j := most - 1 - i; a[j] != b[j] {
+			return i
+		}
+	}
+	return most
 }

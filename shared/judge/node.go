@@ -54,7 +54,7 @@ func (f *fold) problem(p wire.NodeProblem) {
 	f.next.NodeProblems = append(f.next.NodeProblems, p)
 }
 
-func (f *fold) device(own lease.Lease, link netstate.Link) {
+func (f *fold) device(own lease.Lease, link *netstate.Link) {
 	restart := wire.Advice(mend.RestartFlannel(f.opts.Node, f.set.Source))
 	at := func(problem verdict.NodeProblem, message string, advice ...wire.Advice) {
 		f.problem(wire.NodeProblem{Problem: problem, Family: own.Family, Device: link.Name, Message: message, Advice: advice})
@@ -154,7 +154,7 @@ func (f *fold) ownSubnet(own lease.Lease) {
 // ownSubnetDiverted: the node has a route of its own for its pods, and the
 // kernel takes another for them, which a policy rule chose.
 func (f *fold) ownSubnetDiverted(own lease.Lease) {
-	out, asked := f.state.Lookup(netstate.Query{Dst: expect.PodAddress(own.Subnet)})
+	out, asked := f.state.Answer(netstate.Query{Dst: expect.PodAddress(own.Subnet)})
 	if !asked || out.Errno != 0 || out.Route.Type != netstate.Unicast {
 		return
 	}
@@ -209,7 +209,9 @@ func outranked(r *netstate.Route, exact []*netstate.Route) bool {
 func (f *fold) forwarding(own lease.Lease) {
 	link, ok := f.view.device(own.Family)
 	if len(f.opts.Flannel.DevicesOf(f.set, own.Family, own.VNI)) == 0 { // pods' packets leave as they are
-		link, ok = f.view.external[own.Family]
+		var external netstate.Link
+		external, ok = f.view.external[own.Family]
+		link = &external
 	}
 	if !ok || !own.Subnet.IsValid() {
 		return
@@ -227,7 +229,7 @@ func (f *fold) forwarding(own lease.Lease) {
 			return
 		}
 		if in.Errno != 0 && f.isOK(in.Query.Dst) {
-			f.forwardingIPv4(pods, link)
+			f.forwardingIPv4(&pods, link)
 			return
 		}
 	}
@@ -253,9 +255,9 @@ func (f *fold) forwardingIPv6(bridge netstate.Link) {
 	})
 }
 
-func (f *fold) forwardingIPv4(bridge, flannel netstate.Link) {
+func (f *fold) forwardingIPv4(bridge, flannel *netstate.Link) {
 	all, _ := f.state.NetConfOf(netstate.IPv4, netstate.NetConfAll)
-	for _, dev := range []netstate.Link{bridge, flannel} {
+	for _, dev := range []*netstate.Link{bridge, flannel} {
 		c, ok := f.state.NetConfOf(netstate.IPv4, dev.Index)
 		if !ok {
 			continue

@@ -10,10 +10,25 @@ import (
 
 // path judges the way that packets take, against the form that is in use.
 type path struct {
-	chain expect.Chain
+	chain *expect.Chain
 	e     *evidence
-	form  expect.Form // the accepted form that the kernel has, else the one that flannel would choose
+	form  *expect.Form // the accepted form that the kernel has, else the one that flannel would choose
 	was   verdict.State
+	// candidates are the routes for exactly the subnet that packets can meet: in
+	// main and default, and in whatever table the lookups came through.
+	candidates []*netstate.Route
+}
+
+// newPath returns the path of a lease, if the kernel was asked for it.
+func newPath(chain *expect.Chain, e *evidence, was verdict.State) (*path, bool) {
+	if chain.Lease.Malformed != "" || len(chain.Forms) == 0 || !e.read || !e.complete {
+		return nil, false
+	}
+	p := &e.path
+	*p = path{chain: chain, e: e, was: was}
+	p.meet()
+	p.choose()
+	return p, true
 }
 
 // choose picks the accepted form that the kernel takes, or has a route for; if
@@ -21,18 +36,20 @@ type path struct {
 // its first, needs a peer on the same link.
 func (p *path) choose() {
 	forms := p.chain.Forms
-	p.form = forms[0]
+	p.form = &forms[0]
 	if tunnel, ok := p.chain.Tunnel(); ok && (p.e.underlay.Errno != 0 || p.e.underlay.Route.Gateway.IsValid()) {
 		p.form = tunnel
 	}
-	for _, f := range forms {
+	for i := range forms {
+		f := &forms[i]
 		if p.matches(f, p.e.out) && p.matches(f, p.e.from) {
 			p.form = f
 			return
 		}
 	}
-	for _, f := range forms {
-		if slices.ContainsFunc(p.candidates(), func(r *netstate.Route) bool { return p.isForm(f, r) }) {
+	for i := range forms {
+		f := &forms[i]
+		if slices.ContainsFunc(p.candidates, func(r *netstate.Route) bool { return p.isForm(f, r) }) {
 			p.form = f
 			return
 		}
@@ -41,7 +58,7 @@ func (p *path) choose() {
 
 // isForm compares by gateway and device only: a route's protocol, scope and
 // metric say nothing about where packets go.
-func (p *path) isForm(f expect.Form, r *netstate.Route) bool {
+func (p *path) isForm(f *expect.Form, r *netstate.Route) bool {
 	if r.Type != netstate.Unicast || r.Multipath || r.Gateway != f.Gateway {
 		return false
 	}
@@ -62,7 +79,7 @@ func (p *path) toPeer(device int) bool {
 // outward is the device that the form's packets leave the node by.
 func (p *path) outward() netstate.Link {
 	if !p.form.Tunnel {
-		for _, r := range p.candidates() {
+		for _, r := range p.candidates {
 			if !p.isForm(p.form, r) {
 				continue
 			}
@@ -71,33 +88,39 @@ func (p *path) outward() netstate.Link {
 			}
 		}
 		if p.form.Name == "host-gw" && p.e.external.Index != 0 {
-			return p.e.external
+			return *p.e.external
 		}
 	}
 	return p.e.lower
 }
 
-func (p *path) matches(f expect.Form, l netstate.Lookup) bool {
+func (p *path) matches(f *expect.Form, l *netstate.Lookup) bool {
 	return l.Errno == 0 && p.isForm(f, &l.Route)
 }
 
-func (p *path) onForm(l netstate.Lookup) bool { return p.matches(p.form, l) }
+func (p *path) onForm(l *netstate.Lookup) bool { return p.matches(p.form, l) }
 
-// candidates are the routes for exactly the subnet that packets can meet: in
-// main and default, and in whatever table the lookups came through.
-func (p *path) candidates() []*netstate.Route {
-	var c []*netstate.Route
-	for _, r := range p.e.exact {
+// meet finds the candidates.
+func (p *path) meet() {
+	met := func(r *netstate.Route) bool {
 		switch r.Table {
 		case p.e.out.Route.Table, p.e.from.Route.Table:
-			c = append(c, r)
+			return true
 		case netstate.TableMain, netstate.TableDefault:
-			if p.consulted(r.Table) {
-				c = append(c, r)
-			}
+			return p.consulted(r.Table)
+		}
+		return false
+	}
+	n := 0
+	for n < len(p.e.exact) && met(p.e.exact[n]) {
+		n++
+	}
+	p.candidates = p.e.exact[:n:n] // nearly always all of them
+	for ; n < len(p.e.exact); n++ {
+		if met(p.e.exact[n]) {
+			p.candidates = append(p.candidates, p.e.exact[n])
 		}
 	}
-	return c
 }
 
 // consulted reports whether a rule leads to the table; a kernel without rules
@@ -117,5 +140,5 @@ func (p *path) consulted(table uint32) bool {
 
 func (p *path) present() bool {
 	return p.onForm(p.e.out) && p.onForm(p.e.from) ||
-		slices.ContainsFunc(p.candidates(), func(r *netstate.Route) bool { return p.isForm(p.form, r) })
+		slices.ContainsFunc(p.candidates, func(r *netstate.Route) bool { return p.isForm(p.form, r) })
 }

@@ -21,8 +21,8 @@ type peers struct {
 	bits    []int                   // lengths of the allowed IPs, descending, unique
 }
 
-func newPeers(wg netstate.WireGuard) peers {
-	p := peers{read: true, problem: wg.Problem, byKey: map[string]netstate.WireGuardPeer{}, owner: map[netip.Prefix]string{}}
+func newPeers(wg netstate.WireGuard) *peers {
+	p := &peers{read: true, problem: wg.Problem, byKey: map[string]netstate.WireGuardPeer{}, owner: map[netip.Prefix]string{}}
 	for _, peer := range wg.Peers {
 		p.byKey[peer.PublicKey] = peer
 		for _, ip := range peer.AllowedIPs {
@@ -38,7 +38,7 @@ func newPeers(wg netstate.WireGuard) peers {
 
 // to returns the key of the peer that WireGuard sends an address to, "" if none:
 // the one with the narrowest allowed IPs that hold it.
-func (p peers) to(a netip.Addr) string {
+func (p *peers) to(a netip.Addr) string {
 	for _, bits := range p.bits {
 		if prefix, err := a.Prefix(bits); err == nil {
 			if key, ok := p.owner[prefix]; ok {

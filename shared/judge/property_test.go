@@ -142,22 +142,27 @@ func TestProperty_IncompleteIsNeverMissingNorStale(t *testing.T) {
 // the counts add up; and the same picture twice changes nothing.
 func TestProperty_TouchedEqualsAll(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := story{T: t, w: drawWorld(t), next: 100}
+		s := story{T: t, w: drawWorld(t), opts: opts, next: 100}
 		s.w.generation = 2 // a picture may be of the set before
-		all, due := Next(opts, nil, s.goOn(time.Time{}))
-		judge, some := New(opts), all
+		opts := &s.opts
+		opts.MaxSilence = time.Duration(rapid.IntRange(0, 1).Draw(t, "silence")) * time.Minute
+		if rapid.Bool().Draw(t, "network") {
+			opts.Flannel.Network = allPods
+		}
+		all, due := Next(*opts, nil, s.goOn(time.Time{}))
+		judge, some := New(*opts), all
 		for range rapid.IntRange(1, 8).Draw(t, "steps") {
 			if rapid.IntRange(0, 9).Draw(t, "restart") == 0 {
 				all = resumed(all)
-				judge, some, s.last = New(opts), all, nil
+				judge, some, s.last = New(*opts), all, nil
 			}
 			in := s.goOn(due)
 			whole := in
 			whole.Touched = nil
-			if all, due = Next(opts, all, whole); len(all.Leases) != len(in.Set.Leases) {
+			if all, due = Next(*opts, all, whole); len(all.Leases) != len(in.Set.Leases) {
 				t.Fatalf("%d of %d leases", len(all.Leases), len(in.Set.Leases))
 			}
-			forgetful, _ := Next(opts, some, in)
+			forgetful, _ := Next(*opts, some, in)
 			if diff := cmp.Diff(all, forgetful, alike...); diff != "" {
 				t.Fatalf("all against touched (-all +touched):\n%s", diff)
 			}
@@ -172,7 +177,7 @@ func TestProperty_TouchedEqualsAll(t *testing.T) {
 			}
 			quiet := *in.State // events are told once
 			quiet.Hints, in.State = nil, &quiet
-			again, _ := Next(opts, all, in)
+			again, _ := Next(*opts, all, in)
 			if diff := cmp.Diff(all, again, alike...); diff != "" {
 				t.Fatalf("not idempotent:\n%s", diff)
 			}

@@ -138,7 +138,7 @@ func (f *fold) unexplained(family netstate.Family) []wire.Stale {
 
 // unexplainedByVXLAN adds the neighbors and FDB entries of a flannel device
 // that no lease explains.
-func (f *fold) unexplainedByVXLAN(family netstate.Family, link netstate.Link, add func(kind wire.StaleKind, object, del string)) {
+func (f *fold) unexplainedByVXLAN(family netstate.Family, link *netstate.Link, add func(kind wire.StaleKind, object, del string)) {
 	lists := f.mem.stale.family(family)
 	lists.neighbors.sift(f.state.Neighbors, func(n netstate.Neighbor) bool {
 		return n.Device == link.Index && n.Permanent() && netstate.FamilyOf(n.IP) == family && !f.mem.index.isGateway(n.IP) &&

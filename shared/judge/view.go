@@ -7,6 +7,7 @@ import (
 	"routewatch/shared/expect"
 	"routewatch/shared/lease"
 	"routewatch/shared/netstate"
+	"routewatch/shared/wire"
 )
 
 // view is a State with the flannel devices of this node picked out.
@@ -17,20 +18,22 @@ type view struct {
 	vnis   map[netstate.Family]uint32 // see peerVNIs
 	// ownKnown: this node's own lease is known.
 	ownKnown bool
-	flannel  map[netstate.Family]netstate.Link // this node's flannel device
-	external map[netstate.Family]netstate.Link // the device that has this node's own public IP
-	all      []int                             // ifindex of every flannel device: with vxlan those that have one of our VNIs
-	wide     []*netstate.Route                 // routes through flannel devices that have no gateway
-	source   map[netstate.Family]netip.Addr    // own flannel address, if a device has it
-	peers    map[int]peers                     // of the WireGuard devices, by ifindex
+	sides    map[netstate.Family]*side          // those that were asked for
+	flannel  map[netstate.Family]*netstate.Link // this node's flannel device
+	external map[netstate.Family]netstate.Link  // the device that has this node's own public IP
+	all      []int                              // ifindex of every flannel device: with vxlan those that have one of our VNIs
+	wide     []*netstate.Route                  // routes through flannel devices that have no gateway
+	source   map[netstate.Family]netip.Addr     // own flannel address, if a device has it
+	peers    map[int]*peers                     // of the WireGuard devices, by ifindex
 	hints    *hints
+	one      evidence // see there
 }
 
 func newView(c expect.Config, set *lease.Set, state *netstate.State, vnis map[netstate.Family]uint32) view {
 	v := view{
 		config: c, set: set, state: state, vnis: vnis, ownKnown: set.OwnProblem() == "",
-		flannel: map[netstate.Family]netstate.Link{}, external: map[netstate.Family]netstate.Link{},
-		source: map[netstate.Family]netip.Addr{}, peers: map[int]peers{},
+		sides: map[netstate.Family]*side{}, flannel: map[netstate.Family]*netstate.Link{}, external: map[netstate.Family]netstate.Link{},
+		source: map[netstate.Family]netip.Addr{}, peers: map[int]*peers{},
 		hints: &hints{events: state.Hints},
 	}
 	for _, own := range set.Own {
@@ -66,7 +69,8 @@ func (v *view) pick(family netstate.Family) {
 	vni := v.vniOf(family)
 	names := v.config.DevicesOf(v.set, family, vni)
 	best := -1
-	for _, link := range v.state.Links {
+	for i := range v.state.Links {
+		link := &v.state.Links[i]
 		fit := v.fit(link, family, vni, names)
 		ours := fit >= 0 || vni != 0 && link.Kind == kindVXLAN && link.VXLAN.VNI == vni
 		if ours && !v.isFlannel(link.Index) {
@@ -106,7 +110,7 @@ func (v *view) vni() uint32 {
 }
 
 // fit says how well a device fits as the flannel device of a family; negative is not at all.
-func (v *view) fit(link netstate.Link, f netstate.Family, vni uint32, names []string) int {
+func (v *view) fit(link *netstate.Link, f netstate.Family, vni uint32, names []string) int {
 	fit := 0
 	switch {
 	case vni != 0:
@@ -131,7 +135,7 @@ func (v *view) fit(link netstate.Link, f netstate.Family, vni uint32, names []st
 }
 
 // fitVXLAN is fit for vxlan: two devices can have one VNI, one a family.
-func fitVXLAN(link netstate.Link, f netstate.Family, vni uint32) int {
+func fitVXLAN(link *netstate.Link, f netstate.Family, vni uint32) int {
 	fit := 0
 	switch local := link.VXLAN.Local; {
 	case link.Kind != kindVXLAN || link.VXLAN.VNI != vni:
@@ -149,10 +153,12 @@ func fitVXLAN(link netstate.Link, f netstate.Family, vni uint32) int {
 
 const kindVXLAN = "vxlan" // IFLA_INFO_KIND
 
-// device is this node's flannel device of a family.
-func (v *view) device(f netstate.Family) (netstate.Link, bool) {
-	link, ok := v.flannel[f]
-	return link, ok
+// device is this node's flannel device of a family, a zero one if there is none.
+func (v *view) device(f netstate.Family) (*netstate.Link, bool) {
+	if link, ok := v.flannel[f]; ok {
+		return link, true
+	}
+	return &netstate.Link{}, false
 }
 
 // isFlannel reports whether the ifindex is a flannel device of any family.
@@ -169,74 +175,101 @@ func (v *view) hasAddress(index int, f netstate.Family) bool {
 	return false
 }
 
-// evidence is what the kernel said about one lease.
-type evidence struct {
+// side is what the kernel said that bears on all leases of a family.
+type side struct {
 	state    *netstate.State // for names of devices and advice
 	complete bool            // the kernel picture is complete; problem says why it is not
 	problem  string
-	read     bool   // the kernel was asked about this lease
 	leasesOf string // the lease source
 	hints    *hints
+	restart  wire.Advice // of flannel; made when it is needed
 
-	device  netstate.Link // the flannel device of the family
-	present bool          // it is there
-	// deviceName is its name, or the one that flannel would give it.
+	device    *netstate.Link // the flannel device of the family
+	present   bool           // it is there
+	addressed bool           // it has an address of the family
+	external  *netstate.Link // the device that has this node's own public IP; zero if none has
+	own       netip.Addr     // the address that the flannel device must have; invalid if the own lease is not known
+	source    netip.Addr     // that address, if a device has it
+	ownKnown  bool           // this node's own lease is known
+	anyDevice bool           // there is a flannel device of any family
+	isFlannel func(index int) bool
+}
+
+// side returns the same one for each lease.
+func (v *view) side(f netstate.Family) *side {
+	if s, ok := v.sides[f]; ok {
+		return s
+	}
+	s := &side{
+		state: v.state, complete: v.state.Complete, problem: v.state.Problem, leasesOf: v.set.Source, hints: v.hints,
+		external: &netstate.Link{}, source: v.source[f], ownKnown: v.ownKnown, anyDevice: len(v.all) > 0, isFlannel: v.isFlannel,
+	}
+	s.device, s.present = v.device(f)
+	s.addressed = s.present && v.hasAddress(s.device.Index, f)
+	if link, ok := v.external[f]; ok {
+		s.external = &link
+	}
+	if own, ok := v.set.OwnOf(f); ok {
+		s.own = own.Subnet.Addr()
+	}
+	v.sides[f] = s
+	return s
+}
+
+// evidence is what the kernel said about one lease.
+type evidence struct {
+	*side
+	read bool // the kernel was asked about this lease
+	// deviceName is the device's name, or the one that flannel would give it.
 	deviceName string
-	external   netstate.Link // the device that has this node's own public IP; zero if none has
-	addressed  bool          // it has an address of the family
-	own        netip.Addr    // the address that it must have; invalid if the own lease is not known
-	ownKnown   bool          // this node's own lease is known
-	anyDevice  bool          // there is a flannel device of any family
 
-	out      netstate.Lookup   // O: plain output
-	from     netstate.Lookup   // F: from the node's own flannel address; out again where that is not known
-	exact    []*netstate.Route // for exactly what the expected route is for, local table left out
-	inside   []*netstate.Route // for a true part of that which overlaps the subnet, all tables
-	paths    []netstate.Lookup // the lookups of inside, those that were asked
-	underlay netstate.Lookup   // of the public IP
-	lower    netstate.Link     // the device that underlay takes
+	out      *netstate.Lookup   // O: plain output
+	from     *netstate.Lookup   // F: from the node's own flannel address; out again where that is not known
+	exact    []*netstate.Route  // for exactly what the expected route is for, local table left out
+	inside   []*netstate.Route  // for a true part of that which overlaps the subnet, all tables
+	paths    []*netstate.Lookup // the lookups of inside, those that were asked
+	underlay *netstate.Lookup   // of the public IP
+	lower    netstate.Link      // the device that underlay takes
 
 	neighbor    netstate.Neighbor // of the tunnel form
 	hasNeighbor bool
 	fdb         []netstate.FDBEntry
-	peers       peers // of the WireGuard device
-	isFlannel   func(index int) bool
+	peers       *peers // of the WireGuard device
+
+	path path // see newPath
 }
 
-func (v *view) evidence(c expect.Chain) evidence {
-	l := c.Lease
-	e := evidence{
-		state: v.state, complete: v.state.Complete, problem: v.state.Problem,
-		leasesOf: v.set.Source, hints: v.hints, ownKnown: v.ownKnown, anyDevice: len(v.all) > 0, isFlannel: v.isFlannel,
-	}
+var (
+	notAsked netstate.Lookup // the answer to a question that the kernel was not asked
+	noPeers  peers
+)
+
+// evidence is good until the next call: there is one for thousands of leases.
+func (v *view) evidence(c *expect.Chain) *evidence {
+	l, e := &c.Lease, &v.one
+	*e = evidence{side: v.side(l.Family), out: &notAsked, from: &notAsked, underlay: &notAsked, peers: &noPeers}
 	if !l.Subnet.IsValid() || len(c.Forms) == 0 {
 		return e
 	}
-	ask := func(dst, src netip.Addr) (netstate.Lookup, bool) {
-		return v.state.Lookup(netstate.Query{Dst: dst, Src: src})
+	ask := func(dst, src netip.Addr) (*netstate.Lookup, bool) {
+		return v.state.Answer(netstate.Query{Dst: dst, Src: src})
 	}
 	pod := expect.PodAddress(l.Subnet)
-	source := v.source[l.Family]
 	e.out, e.read = ask(pod, netip.Addr{})
 	e.from = e.out
-	if from, ok := ask(pod, source); ok {
+	if from, ok := ask(pod, e.source); ok {
 		e.from = from
 	}
-	e.device, e.present = v.device(l.Family)
 	if e.deviceName = e.device.Name; !e.present && len(c.Devices) > 0 {
 		e.deviceName = c.Devices[0]
 	}
-	e.external = v.external[l.Family]
-	if own, ok := v.set.OwnOf(l.Family); ok {
-		e.own = own.Subnet.Addr()
-	}
-	e.addressed = e.present && v.hasAddress(e.device.Index, l.Family)
-	v.routes(&e, c)
-	for _, r := range v.state.RoutesInside(l.Subnet) {
+	inside := v.state.RoutesInside(l.Subnet)
+	v.routes(e, c, inside)
+	for _, r := range inside {
 		if out, ok := ask(r.Dst.Addr(), netip.Addr{}); ok {
 			e.paths = append(e.paths, out)
 		}
-		if from, ok := ask(r.Dst.Addr(), source); ok && source.IsValid() {
+		if from, ok := ask(r.Dst.Addr(), e.source); ok && e.source.IsValid() {
 			e.paths = append(e.paths, from)
 		}
 	}
@@ -246,7 +279,9 @@ func (v *view) evidence(c expect.Chain) evidence {
 	if tunnel, ok := c.Tunnel(); ok {
 		e.neighbor, e.hasNeighbor = v.state.Neighbor(e.device.Index, tunnel.Gateway)
 		e.fdb = v.state.FDBOf(e.device.Index, tunnel.NeighborMAC)
-		e.peers = v.peers[e.device.Index]
+		if all, ok := v.peers[e.device.Index]; ok {
+			e.peers = all
+		}
 	}
 	return e
 }
@@ -254,9 +289,9 @@ func (v *view) evidence(c expect.Chain) evidence {
 // routes gathers the routes that bear on a chain: those for the subnet and its
 // parts, or with one route for the whole pod network those for that and every
 // narrower one that the subnet's packets can meet.
-func (v *view) routes(e *evidence, c expect.Chain) {
-	l, form := c.Lease, c.Forms[0]
-	exact, inside := v.state.RoutesTo(l.Subnet), v.state.RoutesInside(l.Subnet)
+func (v *view) routes(e *evidence, c *expect.Chain, inside []*netstate.Route) {
+	l, form := &c.Lease, &c.Forms[0]
+	exact := v.state.RoutesTo(l.Subnet)
 	if form.Wide {
 		inside = slices.Concat(exact, inside)
 		exact = v.state.RoutesTo(form.Dst)
@@ -270,12 +305,11 @@ func (v *view) routes(e *evidence, c expect.Chain) {
 			}
 		}
 	}
-	for _, r := range exact {
-		if r.Table != netstate.TableLocal {
-			e.exact = append(e.exact, r)
-		}
+	local := func(r *netstate.Route) bool { return r.Table == netstate.TableLocal }
+	if slices.ContainsFunc(exact, local) {
+		exact = slices.DeleteFunc(slices.Clone(exact), local)
 	}
-	e.inside = inside
+	e.exact, e.inside = exact, inside
 }
 
 func has(routes []*netstate.Route, route *netstate.Route) bool {

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"log/slog"
 	"slices"
+	"time"
 
 	"routewatch/shared/netstate"
 	"routewatch/shared/verdict"
@@ -22,42 +23,64 @@ type change struct {
 	cause     verdict.Cause
 }
 
+// changed are the leases that one change happened to, of which as many are kept as are told one by one.
+type changed struct {
+	change
+	count int
+	first []*wire.Lease
+	since []time.Time // of each of first
+}
+
 func logLeases(log *slog.Logger, old, next []*wire.Lease) {
-	leases := map[change][]wire.Lease{}
-	var order []change
+	var all []*changed
+	of := map[change]*changed{}
 	for was, is := range pairs(old, next) {
 		c, ok := changeOf(was, is)
 		if !ok {
 			continue
 		}
-		if leases[c] == nil {
-			order = append(order, c)
+		if of[c] == nil {
+			of[c] = &changed{change: c}
+			all = append(all, of[c])
 		}
-		l := *cmp.Or(is, was)
-		if l.Since.IsZero() && was != nil {
-			l.Since = was.Since
-		}
-		leases[c] = append(leases[c], l)
+		of[c].add(was, is)
 	}
-	for _, c := range order {
-		logChange(log, c, leases[c])
+	for _, c := range all {
+		logChange(log, c)
 	}
+}
+
+func (c *changed) add(was, is *wire.Lease) {
+	if c.count++; c.count > maxLines {
+		return
+	}
+	l := cmp.Or(is, was)
+	since := l.Since
+	if since.IsZero() && was != nil {
+		since = was.Since
+	}
+	c.first, c.since = append(c.first, l), append(c.since, since)
 }
 
 // pairs walks through two sorted lists and yields each lease as it was and as
 // it is, without those that both lists share; nil where it is in one list only.
+// pairs yields what became of each lease, but for those that both snapshots share.
 func pairs(old, next []*wire.Lease) iter.Seq2[*wire.Lease, *wire.Lease] {
 	return func(yield func(was, is *wire.Lease) bool) {
-		for len(old) > 0 || len(next) > 0 {
-			if len(old) > 0 && len(next) > 0 && old[0] == next[0] {
-				old, next = old[1:], next[1:]
-				continue
+		for {
+			n := 0
+			for n < len(old) && n < len(next) && old[n] == next[n] {
+				n++
+			}
+			if old, next = old[n:], next[n:]; len(old) == 0 && len(next) == 0 {
+				return
 			}
 			var was, is *wire.Lease
-			if len(next) == 0 || len(old) > 0 && old[0].Compare(*next[0]) <= 0 {
+			order := compare(old, next)
+			if order <= 0 {
 				was, old = old[0], old[1:]
 			}
-			if len(next) > 0 && (was == nil || was.Compare(*next[0]) == 0) {
+			if order >= 0 {
 				is, next = next[0], next[1:]
 			}
 			if !yield(was, is) {
@@ -65,6 +88,19 @@ func pairs(old, next []*wire.Lease) iter.Seq2[*wire.Lease, *wire.Lease] {
 			}
 		}
 	}
+}
+
+// compare orders the first leases of two lists, of which one may be empty.
+func compare(old, next []*wire.Lease) int {
+	switch {
+	case len(next) == 0:
+		return -1
+	case len(old) == 0:
+		return 1
+	case old[0].Peer == next[0].Peer && old[0].Family == next[0].Family && old[0].Lease == next[0].Lease:
+		return 0 // nearly always, and it takes no copy to see
+	}
+	return old[0].Compare(*next[0])
 }
 
 // changeOf says what is worth a line. That a lease is well or unknown when it
@@ -75,18 +111,18 @@ func changeOf(was, is *wire.Lease) (change, bool) {
 		c := change{level: slog.LevelInfo, one: "bad lease is gone", many: "bad leases are gone", family: was.Family}
 		return c, was.State.Bad()
 	case was == nil:
-		return changeTo(*is), is.State.Bad()
+		return changeTo(is), is.State.Bad()
 	case is.State.Bad():
-		return changeTo(*is), was.State != is.State || was.Effect != is.Effect
+		return changeTo(is), was.State != is.State || was.Effect != is.Effect
 	}
-	c := changeTo(*is)
+	c := changeTo(is)
 	if was.State.Bad() && is.State != verdict.Unknown {
 		c.level, c.one, c.many = slog.LevelInfo, "lease is well", "leases are well"
 	}
 	return c, was.State != is.State
 }
 
-func changeTo(is wire.Lease) change {
+func changeTo(is *wire.Lease) change {
 	c := change{family: is.Family, state: is.State, effect: is.Effect, cause: is.Cause}
 	switch {
 	case is.State.Bad():
@@ -99,24 +135,24 @@ func changeTo(is wire.Lease) change {
 	return c
 }
 
-func logChange(log *slog.Logger, c change, leases []wire.Lease) {
+func logChange(log *slog.Logger, c *changed) {
 	common := fields("family", familyText(c.family), "state", string(c.state), "effect", string(c.effect), "cause", string(c.cause))
-	if len(leases) > maxLines {
-		first := append(fields("first", leaseText(leases[0]), "firstPeer", leases[0].Peer), slog.Time("since", leases[0].Since))
-		logAttrs(log, c.level, c.many, slices.Concat(common, []slog.Attr{slog.Int("count", len(leases))}, first))
+	if c.count > maxLines {
+		first := append(fields("first", leaseText(c.first[0]), "firstPeer", c.first[0].Peer), slog.Time("since", c.since[0]))
+		logAttrs(log, c.level, c.many, slices.Concat(common, []slog.Attr{slog.Int("count", c.count)}, first))
 		return
 	}
-	for _, l := range leases {
+	for i, l := range c.first {
 		attrs := slices.Concat(fields("lease", leaseText(l), "peer", l.Peer), common, fields("reason", l.Reason))
-		if !l.Since.IsZero() {
-			attrs = append(attrs, slog.Time("since", l.Since))
+		if !c.since[i].IsZero() {
+			attrs = append(attrs, slog.Time("since", c.since[i]))
 		}
 		logAttrs(log, c.level, c.one, attrs)
 	}
 }
 
 // leaseText is empty for a malformed lease, which has no subnet.
-func leaseText(l wire.Lease) string {
+func leaseText(l *wire.Lease) string {
 	if !l.Lease.IsValid() {
 		return ""
 	}
