@@ -101,13 +101,16 @@ func (r *requests) netconf(wanted func(device int) bool) ([]netstate.NetConf, er
 
 // routes streams one table, or with a device only its routes through it. A
 // table or device that is not there has no routes. each says whether it keeps
-// the route, which is valid until it returns.
-func (r *requests) routes(t tableKey, device int, each func(*netstate.Route) bool) error {
+// the route, which is valid until it returns. It is not asked about foreign ones.
+func (r *requests) routes(t tableKey, device int, f *foreigns, each func(*netstate.Route) bool) error {
 	m := rtnetlink.RouteMessage{Family: addressFamily(t.family), Attributes: rtnetlink.RouteAttributes{
 		Table: t.table, OutIface: uint32(device),
 	}}
 	var route netstate.Route // one for all: there can be a million
 	err := r.dump(unix.RTM_GETROUTE, &m, nil, func(body []byte) (err error) {
+		if f.foreign(body) {
+			return nil
+		}
 		var ok bool
 		route, ok, err = decodeRoute(body)
 		if ok && err == nil && each(&route) && route.Multipath {

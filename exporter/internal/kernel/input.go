@@ -111,16 +111,16 @@ func (i *interest) relevant(s *netstate.State) map[int]bool {
 // node's own pods one a family, where nothing but a route tells which device
 // they are behind.
 type sieve struct {
-	in      *interest
-	s       *netstate.State // its links and addresses
-	flannel []int
-	pods    map[netstate.Family]netstate.Route // the one so far; a family without a bridge has an entry
-	was     map[netstate.Family]netip.Prefix   // the one in the picture before, which stays while it is there
+	in       *interest
+	s        *netstate.State                    // its links and addresses
+	foreigns                                    // with the flannel devices
+	pods     map[netstate.Family]netstate.Route // the one so far; a family without a bridge has an entry
+	was      map[netstate.Family]netip.Prefix   // the one in the picture before, which stays while it is there
 }
 
 func newSieve(in *interest, old, s *netstate.State) *sieve {
 	v := &sieve{
-		in: in, s: s, flannel: in.flannelDevices(s.Links),
+		in: in, s: s, foreigns: foreigns{in.spans, in.flannelDevices(s.Links)},
 		pods: map[netstate.Family]netstate.Route{}, was: in.podRoutes(old),
 	}
 	for f := range in.podRoutes(s) {

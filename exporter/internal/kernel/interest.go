@@ -24,6 +24,7 @@ type interest struct {
 	subnetList, peerList prefixList
 	publicIPs            []netip.Addr   // sorted
 	inputs               []netip.Prefix // the peers that forwarded traffic is looked up for
+	spans                *spans         // of what is kept in a dump
 	// destinations are the parts of the filter for events that tell whether a
 	// route's destination matters; none for a family without any that does.
 	destinations map[netstate.Family]code
@@ -50,6 +51,7 @@ func newInterest(in expect.Interest) *interest {
 			i.inputs = append(i.inputs, p)
 		}
 	}
+	i.spans = i.spansOf()
 	i.destinations = i.destinationTests()
 	return i
 }

@@ -238,7 +238,7 @@ func (r *reader) tables(tables map[tableKey]bool, v *sieve) ([]*netstate.Route, 
 
 func (r *reader) table(t tableKey, device int, v *sieve) ([]*netstate.Route, error) {
 	var kept []netstate.Route
-	err := r.req.routes(t, device, func(rt *netstate.Route) bool {
+	err := r.req.routes(t, device, &v.foreigns, func(rt *netstate.Route) bool {
 		keep := v.keeps(rt)
 		if keep {
 			kept = append(kept, *rt)
