@@ -101,6 +101,10 @@ type fold struct {
 
 func (f *fold) fold() {
 	f.doubtSilence()
+	believed := slices.ContainsFunc(f.prev.Sources, func(s wire.Source) bool { return s.Name == kernelSource && s.Complete })
+	if believed != f.state.Complete {
+		f.in.Touched = nil // what is as it was in the picture before says nothing, if only one of the two can be believed
+	}
 	f.opts.Flannel.Backend = f.backend()
 	last := f.mem.index
 	f.mem.index = indexOf(f.set, last)
@@ -138,6 +142,9 @@ func (f *fold) fold() {
 	f.wakeForPending()
 	f.next.Healthy = f.healthy()
 }
+
+// kernelSource is the name of the kernel among the sources.
+const kernelSource = "kernel"
 
 // doubtSilence takes a side that was not heard of for too long as incomplete.
 func (f *fold) doubtSilence() {
@@ -208,7 +215,7 @@ func (f *fold) sources() {
 	}
 	f.next.Sources = []wire.Source{
 		{Name: name, Complete: f.set.Complete, Problem: f.set.Problem, LastSync: f.set.Synced, Written: f.set.Written},
-		{Name: "kernel", Complete: f.state.Complete, Problem: f.state.Problem, LastSync: f.state.At},
+		{Name: kernelSource, Complete: f.state.Complete, Problem: f.state.Problem, LastSync: f.state.At},
 	}
 	if f.in.Set == nil {
 		f.next.Sources[0].Problem = wire.NotReadYet

@@ -996,6 +996,13 @@ func TestNext_Silence(t *testing.T) {
 	if s, _ := Next(o, s, state); s.Healthy || s.Complete || s.Sources[1].Complete || s.Summary.States[verdict.Unknown] != 2 {
 		t.Errorf("silent kernel: healthy %v, complete %v, states %v", s.Healthy, s.Complete, s.Summary.States)
 	}
+	// The next picture says what differs from the one before it, which was silent.
+	silent, _ := Next(o, s, state)
+	again := state
+	again.State, again.Touched, again.Now = &fresh, []netip.Prefix{}, wake.Add(time.Second)
+	if s, _ := Next(o, silent, again); !s.Healthy {
+		t.Errorf("the kernel is heard again: healthy %v, states %v", s.Healthy, s.Summary.States)
+	}
 }
 
 // A node on which flannel never ran, or does not run yet, is unknown and not
