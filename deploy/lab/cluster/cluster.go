@@ -155,6 +155,9 @@ func (c *Cluster) waitReady(ctx context.Context) error {
 	}
 }
 
+// PID is that of the API server.
+func (c *Cluster) PID() int { return c.apiserver.PID() }
+
 // Kill ends the API server as the kernel does when memory is short.
 func (c *Cluster) Kill() { c.apiserver.Kill() }
 

@@ -74,6 +74,28 @@ func (c *Client) Do(ctx context.Context, method, path string, body, into any) er
 	return json.Unmarshal(answer, into)
 }
 
+// Stream begins a request whose answer goes on, as that of a watch does, and
+// returns its body. accept is a media type.
+func (c *Client) Stream(ctx context.Context, path, accept string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", accept)
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		_ = resp.Body.Close()
+		return nil, fmt.Errorf("GET %s: %s", path, resp.Status)
+	}
+	return resp.Body, nil
+}
+
 // Error is an answer other than success.
 type Error struct {
 	Code    int    // of HTTP

@@ -206,3 +206,6 @@ func (n *Node) close() {
 		_ = n.proxy.close() // nobody is left to hear of it
 	}
 }
+
+// PIDs are those of flanneld and of the exporter.
+func (n *Node) PIDs() (flanneld, exporter int) { return n.flanneld.PID(), n.exporter.PID() }

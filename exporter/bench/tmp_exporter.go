@@ -1,0 +1,5 @@
+//go:build linux
+
+package main
+
+func exporterProgram(o options) (string, error) { return o.exporter, nil }
