@@ -60,7 +60,7 @@ func (w *world) podsRound(o options) (figures, error) {
 func (w *world) pod(i, bridge int) error {
 	name := fmt.Sprintf("veth%d", i)
 	address := netip.AddrFrom4([4]byte{10, 0, 0, 2 + byte(i%250)})
-	neighbor := netstate.Neighbor{Device: bridge, IP: address, MAC: mac(1<<15 + i)}
+	neighbor := netstate.Neighbor{Device: bridge, IP: address, MAC: mac(1<<15 + 1 + i)}
 	must := &firstError{}
 	must.do(w.AddVeth(name, w.other, "eth0"))
 	must.do(w.SetMaster(name, "cni0"))

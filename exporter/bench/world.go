@@ -19,7 +19,7 @@ import (
 const self = "node-0"
 
 // world is a network namespace that is set up as flannel does it with vxlan:
-// ul0 192.0.2.1/16 with the default route, flannel.1, cni0, and each lease.
+// ul0 192.0.2.1/16 with the default route, flannel.1, cni0 with a pod, and each lease.
 type world struct {
 	*netns.NS
 	other  *netns.NS // has the other end of ul0
@@ -61,6 +61,11 @@ func (w *world) build(leases int) error {
 	// What this is about is IPv4; what the kernel does for IPv6 by itself would only add noise.
 	must.do(w.Sysctl("net.ipv6.conf.default.disable_ipv6", "1"))
 	must.do(w.AddBridge("cni0"))
+	must.do(w.SetMAC("cni0", mac(1<<15))) // as the CNI plugin does: else each port may change it
+	must.do(w.AddVeth("pod0", w.other, "pod0"))
+	must.do(w.other.SetUp("pod0"))
+	must.do(w.SetMaster("pod0", "cni0"))
+	must.do(w.SetUp("pod0"))
 	must.do(w.AddAddr("cni0", netip.MustParsePrefix("10.0.0.1/24")))
 	must.do(w.SetUp("cni0"))
 	must.do(w.AddVXLAN(netns.VXLAN{
