@@ -14,14 +14,20 @@ import (
 //go:embed peers/recv.c
 var recvSource []byte
 
-// compile builds the C peer into a folder for temporary files.
+// temporary is the folder for programs that are built here.
+func temporary() (string, error) {
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("routewatch-bench-%d", os.Getuid()))
+	return dir, os.MkdirAll(dir, 0o700)
+}
+
+// compile builds the C peer.
 func compile() (program string, err error) {
 	cc, err := exec.LookPath("cc")
 	if err != nil {
 		return "", errors.New("there is no C compiler (cc)")
 	}
-	dir := filepath.Join(os.TempDir(), fmt.Sprintf("routewatch-bench-%d", os.Getuid()))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	dir, err := temporary()
+	if err != nil {
 		return "", err
 	}
 	source, program := filepath.Join(dir, "recv.c"), filepath.Join(dir, "recv")

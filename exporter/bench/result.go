@@ -32,11 +32,11 @@ type Line struct {
 	Value    float64   `json:"value"` // the median of the rounds' ratios
 	Low      float64   `json:"low"`   // the least of them
 	High     float64   `json:"high"`
-	Limit    float64   `json:"limit,omitempty"` // of Value; 0 with a peer: none is asked
+	Limit    float64   `json:"limit,omitempty"` // of Value; with a peer 0, without one noBar: none is asked
 }
 
 // asked reports whether there is a bar.
-func (l Line) asked() bool { return l.Peer == "" || l.Limit > 0 }
+func (l Line) asked() bool { return l.Limit > 0 || l.Peer == "" && l.Limit != noBar }
 
 // holds reports whether the bar does.
 func (l Line) holds() bool { return l.Value <= l.Limit }

@@ -40,6 +40,9 @@ type bar struct {
 	limit        float64
 }
 
+// noBar is the limit of a figure without a peer that is only shown.
+const noBar = -1
+
 // measure runs the contestants in turns, one process after the other, so that
 // what the machine does beside concerns all alike.
 func (s scenario) measure(rounds int) ([]Line, error) {
