@@ -24,8 +24,10 @@ const patience = 2 * time.Minute
 // children are what a child process can do. They say "ready" once they are, if
 // they wait for something, and print what they measured as JSON.
 var children = map[string]func(args []string) error{
-	"dump-routewatch": dumpRoutewatch, "dump-mdlayher": dumpMdlayher, "dump-jsimonetti": dumpJsimonetti, "dump-vishvananda": dumpVishvananda,
-	"storm-routewatch": stormRoutewatch, "storm-mdlayher": stormMdlayher, "storm-jsimonetti": stormJsimonetti, "storm-vishvananda": stormVishvananda,
+	"dump-routewatch": dumpRoutewatch, "dump-mdlayher": dumpMdlayher,
+	"dump-jsimonetti": dumpJsimonetti, "dump-vishvananda": dumpVishvananda,
+	"storm-routewatch": stormRoutewatch, "storm-mdlayher": stormMdlayher,
+	"storm-jsimonetti": stormJsimonetti, "storm-vishvananda": stormVishvananda,
 	"pipeline": pipeline,
 }
 

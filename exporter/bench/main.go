@@ -79,6 +79,6 @@ func run(o options) error {
 	if o.readme != "" {
 		errs = append(errs, result.writeTable(o.readme))
 	}
-	errs = append(errs, before.regressions(result))
+	errs = append(errs, before.regressions(result, o.run == ""))
 	return errors.Join(errs...)
 }

@@ -55,7 +55,7 @@ func (l Line) String() string {
 // cells are the columns of the table: what, figure, peer, ours, the peer's,
 // ratio with its spread, bar, whether it holds.
 func (l Line) cells() []string {
-	value, its, limit, holds := "", "", "", ""
+	var value, its, limit, holds string
 	if l.Peer != "" {
 		its = amount(medianOf(l.Its), l.Unit)
 		value = fmt.Sprintf("%s x (%s to %s)", number(l.Value), number(l.Low), number(l.High))
@@ -64,12 +64,13 @@ func (l Line) cells() []string {
 		value = fmt.Sprintf("(%s to %s)", number(l.Low), number(l.High))
 		limit = amount(l.Limit, l.Unit)
 	}
-	if l.asked() {
-		if holds = "no"; l.holds() {
-			holds = "yes"
-		}
-	} else {
+	switch {
+	case !l.asked():
 		limit = ""
+	case l.holds():
+		holds = "yes"
+	default:
+		holds = "no"
 	}
 	return []string{l.Scenario, l.Figure, l.Peer, amount(medianOf(l.Own), l.Unit), its, value, limit, holds}
 }
@@ -111,28 +112,38 @@ func readResult(path string) (Result, error) {
 
 // regressions is an error that names each line in which now is worse than r by
 // more than the rounds of either run differ among themselves. Figures that are
-// not compared with a peer depend on the machine; only their bar counts.
-func (r Result) regressions(now Result) error {
-	then := map[string]Line{}
-	for _, l := range r.Lines {
-		then[l.key()] = l
+// not compared with a peer depend on the machine; only their bar counts. Whole
+// says that now is of all scenarios: then a line that it lacks is worse, too.
+func (r Result) regressions(now Result, whole bool) error {
+	lines := map[string]Line{}
+	for _, l := range now.Lines {
+		lines[l.key()] = l
 	}
 	var errs []error
-	for _, l := range now.Lines {
-		before, known := then[l.key()]
-		if !known || !l.asked() {
-			continue
-		}
-		switch worse := l.Value - before.Value; {
-		case l.Peer == "" && before.holds() && !l.holds():
-			errs = append(errs, fmt.Errorf("worse: %s, %s: %s, and was %s; the bar is %s",
-				l.Scenario, l.Figure, amount(l.Value, l.Unit), amount(before.Value, l.Unit), amount(l.Limit, l.Unit)))
-		case l.Peer != "" && worse > max(l.noise(), before.noise()):
-			errs = append(errs, fmt.Errorf("worse: %s, %s: %s x %s, and was %s x; the rounds differ by %s",
-				l.Scenario, l.Figure, number(l.Value), l.Peer, number(before.Value), number(max(l.noise(), before.noise()))))
+	for _, before := range r.Lines {
+		l, measured := lines[before.key()]
+		switch {
+		case measured && l.asked():
+			errs = append(errs, l.regression(before))
+		case !measured && whole && before.asked():
+			errs = append(errs, fmt.Errorf("worse: %s, %s %s: not measured, and was", before.Scenario, before.Figure, before.Peer))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// regression is nil if l is as good as before.
+func (l Line) regression(before Line) error {
+	noise := max(l.noise(), before.noise())
+	switch {
+	case l.Peer == "" && before.holds() && !l.holds():
+		return fmt.Errorf("worse: %s, %s: %s, and was %s; the bar is %s",
+			l.Scenario, l.Figure, amount(l.Value, l.Unit), amount(before.Value, l.Unit), amount(l.Limit, l.Unit))
+	case l.Peer != "" && l.Value-before.Value > noise:
+		return fmt.Errorf("worse: %s, %s: %s x %s, and was %s x; the rounds differ by %s",
+			l.Scenario, l.Figure, number(l.Value), l.Peer, number(before.Value), number(noise))
+	}
+	return nil
 }
 
 const (

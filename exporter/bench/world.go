@@ -78,7 +78,7 @@ func (w *world) build(leases int) error {
 	if w.uplink, err = w.LinkIndex("ul0"); err != nil {
 		return err
 	}
-	must.do(w.RouteReplace(netstate.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("192.0.255.254"), Device: w.uplink}))
+	must.do(w.RouteReplace(netstate.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Gateway: gateway, Device: w.uplink}))
 	for i := range leases + 1 {
 		w.nodes = append(w.nodes, node(i))
 	}
