@@ -24,6 +24,14 @@ type exporter struct {
 	remove func()
 }
 
+// exporterProgram is the one of -exporter, or one that is built from this checkout.
+func exporterProgram(o options) (string, error) {
+	if o.exporter != "" {
+		return o.exporter, nil
+	}
+	return built()
+}
+
 // built is the exporter of this checkout.
 var built = sync.OnceValues(func() (string, error) { return buildGo("../..", "./exporter", "routewatch-exporter") })
 
@@ -45,12 +53,9 @@ func buildGo(folder, what, name string) (program string, err error) {
 // startExporter starts an exporter that watches the world, and waits until it
 // has read the leases and the kernel.
 func startExporter(o options, w *world, flags ...string) (*exporter, error) {
-	program := o.exporter
-	if program == "" {
-		var err error
-		if program, err = built(); err != nil {
-			return nil, err
-		}
+	program, err := exporterProgram(o)
+	if err != nil {
+		return nil, err
 	}
 	leases, remove, err := w.leasesFile()
 	if err != nil {

@@ -1,5 +1,0 @@
-//go:build linux
-
-package main
-
-func exporterProgram(o options) (string, error) { return o.exporter, nil }
