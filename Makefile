@@ -89,12 +89,12 @@ screenshots: browser ## write pictures of the page and of the dashboards into da
 # Ratios to peers, and with them the noise of the machine: leave it alone meanwhile.
 # BENCHFLAGS are those of exporter/bench, as in: make bench BENCHFLAGS='-run flap -rounds 2'
 BENCHFLAGS ?=
-BENCH = cd exporter/bench && go run . -exporter $(CURDIR)/bin/routewatch-exporter
+BENCH = cd exporter/bench && ROUTEWATCH_PARTS="$$(echo $(PARTS) | tr ' ' :)" go run . -exporter $(CURDIR)/bin/routewatch-exporter
 
-bench: build ## measure routewatch beside its peers; fail where it got worse (half an hour, as root)
+bench: build parts ## measure routewatch beside its peers; fail where it got worse (half an hour, as root)
 	$(BENCH) -against result.json -out $(CURDIR)/bin/bench.json $(BENCHFLAGS)
 
-bench-record: build ## the same, and keep the result in exporter/bench/result.json and README.md
+bench-record: build parts ## the same, and keep the result in exporter/bench/result.json and README.md
 	$(BENCH) -out result.json -readme $(CURDIR)/README.md $(BENCHFLAGS)
 
 lint: $(LINT) ## check the code with golangci-lint (built once into a cache)

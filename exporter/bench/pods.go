@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	podCount  = 1000
+	podCount = 1000
 	// residents are pods that stay. Without a port its carrier would leave cni0 with
 	// each pod, which is an event that matters; no node is ever so empty.
 	residents = 30
