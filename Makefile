@@ -37,10 +37,11 @@ PARTS     = $(call part,etcd,/etcd/server/v3) $(call part,kube,k8s.io/kubernetes
 TESTFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test parts browser e2e grafana screenshots lint rules boards openapi image push binaries manifests fmt clean
+.PHONY: help build demo test parts browser e2e grafana screenshots bench bench-record \
+	lint rules boards openapi image push binaries manifests fmt clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/routewatch-exporter, bin/routewatch and bin/routewatch-lab
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/routewatch-exporter ./exporter
@@ -58,6 +59,7 @@ test: ## vet, and all tests, those on a real kernel included; then rules and boa
 	else echo 'no C compiler: testing without the race detector'; fi; \
 	set -x; $(if $(CI),ROUTEWATCH_REQUIRE_NETNS=1) go test $$race -timeout 30m $(TESTFLAGS) ./...
 	cd deploy/image && go vet ./... && go test $(TESTFLAGS) ./...
+	cd exporter/bench && go vet ./... && go test $(TESTFLAGS) ./...
 	$(MAKE) rules boards
 
 parts: $(PARTS) ## build flannel and a Kubernetes control plane (once, into a cache; 10 minutes)
@@ -84,9 +86,21 @@ screenshots: browser ## write pictures of the page and of the dashboards into da
 		go test -tags e2e -count=1 -v -timeout 5m -run TestCluster_Page ./deploy/lab/e2e
 	$(MAKE) grafana PICTURES=$(CURDIR)/dashboards/screenshots
 
+# Ratios to peers, and with them the noise of the machine: leave it alone meanwhile.
+# BENCHFLAGS are those of exporter/bench, as in: make bench BENCHFLAGS='-run flap -rounds 2'
+BENCHFLAGS ?=
+BENCH = cd exporter/bench && ROUTEWATCH_PARTS="$$(echo $(PARTS) | tr ' ' :)" go run . -exporter $(CURDIR)/bin/routewatch-exporter
+
+bench: build parts ## measure routewatch beside its peers; fail where it got worse (half an hour, as root)
+	$(BENCH) -against result.json -out $(CURDIR)/bin/bench.json $(BENCHFLAGS)
+
+bench-record: build parts ## the same, and keep the result in exporter/bench/result.json and README.md
+	$(BENCH) -out result.json -readme $(CURDIR)/README.md $(BENCHFLAGS)
+
 lint: $(LINT) ## check the code with golangci-lint (built once into a cache)
 	$(LINT) run ./...
 	cd deploy/image && $(LINT) run ./...
+	cd exporter/bench && $(LINT) run ./...
 
 rules: $(PROMTOOL) $(PINT) ## check and test the alerts with promtool and pint (built once into a cache)
 	$(PROMTOOL) check rules --lint=all --lint-fatal dashboards/rules/routewatch.rules.yaml

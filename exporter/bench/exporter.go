@@ -24,6 +24,14 @@ type exporter struct {
 	remove func()
 }
 
+// exporterProgram is the one of -exporter, or one that is built from this checkout.
+func exporterProgram(o options) (string, error) {
+	if o.exporter != "" {
+		return o.exporter, nil
+	}
+	return built()
+}
+
 // built is the exporter of this checkout.
 var built = sync.OnceValues(func() (string, error) { return buildGo("../..", "./exporter", "routewatch-exporter") })
 
@@ -40,14 +48,6 @@ func buildGo(folder, what, name string) (program string, err error) {
 		return "", fmt.Errorf("build %s, in exporter/bench: %w: %s", name, err, out)
 	}
 	return program, nil
-}
-
-// exporterProgram is the one that -exporter names, or one that is built now.
-func exporterProgram(o options) (string, error) {
-	if o.exporter != "" {
-		return o.exporter, nil
-	}
-	return built()
 }
 
 // startExporter starts an exporter that watches the world, and waits until it

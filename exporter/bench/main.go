@@ -50,6 +50,9 @@ func run(o options) error {
 	if err != nil {
 		return fmt.Errorf("-run: %w", err)
 	}
+	if o.readme != "" && o.run != "" {
+		return errors.New("-readme is for all scenarios, without -run: the table would lack the others")
+	}
 	before, err := readResult(o.against)
 	if err != nil {
 		return err
@@ -73,10 +76,10 @@ func run(o options) error {
 			fmt.Println(" ", l)
 		}
 	}
-	if o.out != "" {
+	if o.out != "" && len(errs) == 0 {
 		errs = append(errs, result.write(o.out))
 	}
-	if o.readme != "" {
+	if o.readme != "" && len(errs) == 0 {
 		errs = append(errs, result.writeTable(o.readme))
 	}
 	errs = append(errs, before.regressions(result, o.run == ""))

@@ -64,6 +64,10 @@ func (c *scope) filter() code {
 			bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: offRouteAttrs, SkipTrue: 1}, acceptAll,
 			bpf.LoadAbsolute{Off: offType, Size: 2},
 		},
+		when([]uint32{loaded16(unix.RTM_NEWLINK), loaded16(unix.RTM_DELLINK)}, join(
+			loadByte(offFamily), when([]uint32{unix.AF_BRIDGE}, code{refuse}), // a bridge about its ports: see decodeLink
+			code{acceptAll},
+		)),
 		when([]uint32{loaded16(unix.RTM_NEWNEIGH), loaded16(unix.RTM_DELNEIGH)}, neighbor),
 		when([]uint32{loaded16(unix.RTM_NEWROUTE), loaded16(unix.RTM_DELROUTE)}, route),
 		code{acceptAll},
