@@ -70,9 +70,11 @@ func (s *State) Sort() {
 	slices.SortStableFunc(s.Rules, func(a, b Rule) int {
 		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Priority, b.Priority))
 	})
-	slices.SortStableFunc(s.Routes, CompareRoutes)
+	if !slices.IsSortedFunc(s.Routes, CompareRoutes) { // the kernel has the thousands of one table in this order
+		slices.SortStableFunc(s.Routes, CompareRoutes)
+	}
 	slices.SortFunc(s.Neighbors, func(a, b Neighbor) int { return a.compare(b.Device, b.IP) })
-	slices.SortStableFunc(s.FDB, compareFDB)
+	slices.SortFunc(s.FDB, compareFDB)
 	slices.SortFunc(s.WireGuard, func(a, b WireGuard) int { return cmp.Compare(a.Device, b.Device) })
 	slices.SortFunc(s.Lookups, func(a, b *Lookup) int { return a.Query.Compare(b.Query) })
 	slices.SortFunc(s.NetConf, func(a, b NetConf) int {
@@ -81,7 +83,13 @@ func (s *State) Sort() {
 }
 
 func compareFDB(a, b FDBEntry) int {
-	return cmp.Or(cmp.Compare(a.Device, b.Device), slices.Compare(a.MAC[:], b.MAC[:]), a.Dst.Compare(b.Dst))
+	if a.Device != b.Device {
+		return cmp.Compare(a.Device, b.Device)
+	}
+	if c := bytes.Compare(a.MAC[:], b.MAC[:]); c != 0 {
+		return c
+	}
+	return cmp.Or(a.Dst.Compare(b.Dst), cmp.Compare(a.Port, b.Port), cmp.Compare(a.VNI, b.VNI), cmp.Compare(a.State, b.State))
 }
 
 // Refs returns the addresses of the elements of a slice, which must not be

@@ -19,7 +19,7 @@ func BenchmarkSweep(b *testing.B) {
 	r := &reader{req: req, in: newInterest(n.interest())}
 	b.ReportAllocs()
 	for b.Loop() {
-		s, err := r.sweep(nil)
+		s, err := r.sweep(nil, &work{})
 		netns.Must(b, err)
 		if len(s.Lookups) < 10000 {
 			b.Fatalf("%d lookups", len(s.Lookups))
@@ -73,7 +73,7 @@ func BenchmarkTouch(b *testing.B) {
 			netns.Must(b, err)
 			defer req.close()
 			r := &reader{req: req, in: newInterest(n.interest())}
-			s, err := r.sweep(nil)
+			s, err := r.sweep(nil, &work{})
 			netns.Must(b, err)
 			rt := s.RoutesTo(n.peers[9].subnet)[0]
 			job := &work{touched: true, prefixes: []netip.Prefix{rt.Dst}, changes: []routeChange{{route: *rt, deleted: true}}}

@@ -173,6 +173,15 @@ func (e *events) takeLocked() work {
 	return w
 }
 
+// catchUp drains the socket into a work whose reading has not begun.
+func (e *events) catchUp(w *work) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	// An error is settle's to tell.
+	_ = e.sock.raw.Control(func(fd uintptr) { e.drain(fd, settleBatch) })
+	w.merge(e.takeLocked())
+}
+
 // settle is called after a picture was read: it drains the socket and returns
 // what has happened since the last take. next is in force from here on. quiet
 // is true if no event that matters for next can have been missed or is left;

@@ -13,22 +13,43 @@ import (
 // receive buffer the kernel drops replies without a word from 300 on.
 const lookupBatch = 128
 
-// lookups asks the kernel's own route lookup, in the order of the queries.
+// lookups asks the kernel's own route lookup, in the order of the queries. Of
+// many it asks half on another socket at the same time: the kernel answers on the
+// CPU that asks.
 func (r *requests) lookups(queries []netstate.Query) ([]netstate.Lookup, error) {
-	answers := make([]netstate.Lookup, 0, len(queries))
-	for len(queries) > 0 {
-		n := min(len(queries), lookupBatch)
-		batch, err := r.lookupBatch(queries[:n])
-		if err != nil {
-			return nil, fmt.Errorf("look up routes: %w", err)
-		}
-		answers = append(answers, batch...)
-		queries = queries[n:]
+	answers := make([]netstate.Lookup, len(queries))
+	half := 0
+	if r.beside != nil && len(queries) > 4*lookupBatch {
+		half = len(queries) / 2
+	}
+	other := make(chan error, 1)
+	if half > 0 {
+		go func() { other <- r.beside.lookupsInto(answers[:half], queries[:half]) }()
+	} else {
+		other <- nil
+	}
+	if err := errors.Join(r.lookupsInto(answers[half:], queries[half:]), <-other); err != nil {
+		return nil, fmt.Errorf("look up routes: %w", err)
+	}
+	if half > 0 {
+		union(&r.hops, r.beside.hops)
+		r.beside.hops = nil
 	}
 	return answers, nil
 }
 
-func (r *requests) lookupBatch(queries []netstate.Query) ([]netstate.Lookup, error) {
+func (r *requests) lookupsInto(answers []netstate.Lookup, queries []netstate.Query) error {
+	for len(queries) > 0 {
+		n := min(len(queries), lookupBatch)
+		if err := r.lookupBatch(answers[:n], queries[:n]); err != nil {
+			return err
+		}
+		answers, queries = answers[n:], queries[n:]
+	}
+	return nil
+}
+
+func (r *requests) lookupBatch(answers []netstate.Lookup, queries []netstate.Query) error {
 	first := r.seq + 1
 	b := r.batch[:0]
 	for _, q := range queries {
@@ -37,9 +58,8 @@ func (r *requests) lookupBatch(queries []netstate.Query) ([]netstate.Lookup, err
 	}
 	r.batch = b
 	if err := r.send(b); err != nil {
-		return nil, err
+		return err
 	}
-	answers := make([]netstate.Lookup, len(queries))
 	answered := make([]bool, len(queries))
 	for left := len(queries); left > 0; {
 		err := r.replies(func(h header, body []byte) error {
@@ -57,10 +77,10 @@ func (r *requests) lookupBatch(queries []netstate.Query) ([]netstate.Lookup, err
 			return err
 		})
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return answers, nil
+	return nil
 }
 
 func decodeAnswer(q netstate.Query, h header, body []byte) (netstate.Lookup, error) {

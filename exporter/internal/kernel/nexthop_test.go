@@ -114,7 +114,7 @@ func TestMultipath_EachLegMatters(t *testing.T) {
 	r.req, err = dialRequests(ns)
 	netns.Must(t, err)
 	defer r.req.close()
-	s, err := r.sweep(nil)
+	s, err := r.sweep(nil, &work{})
 	netns.Must(t, err)
 	if !r.scope(s).devices[n.MustIndex(t, "leg0")] {
 		t.Error("the second leg's device does not matter")

@@ -13,19 +13,37 @@ import (
 // subnet, plain and from the node's own flannel address; for each tunnel
 // endpoint and for the node's own pods a plain one.
 func (i *interest) queries(s *netstate.State) []netstate.Query {
-	var all []netstate.Query
-	for _, p := range i.Peers {
-		all = i.appendPeer(all, s, p)
+	peers := make([]netstate.Query, 0, 2*len(i.peerList.sorted))
+	for _, p := range i.peerList.sorted {
+		peers = i.appendPeer(peers, s, p)
 	}
+	if !slices.IsSortedFunc(peers, netstate.Query.Compare) { // with subnets that hold one another
+		slices.SortFunc(peers, netstate.Query.Compare)
+	}
+	public := make([]netstate.Query, 0, len(i.publicIPs))
 	for _, p := range i.publicIPs {
-		all = append(all, netstate.Query{Dst: p})
+		public = append(public, netstate.Query{Dst: p})
 	}
+	var few []netstate.Query
 	for _, p := range i.own {
-		all = append(all, netstate.Query{Dst: expect.PodAddress(p)})
+		few = append(few, netstate.Query{Dst: expect.PodAddress(p)})
 	}
-	all = i.appendInputs(all, s, func(netip.Prefix) bool { return true })
-	slices.SortFunc(all, netstate.Query.Compare)
-	return slices.Compact(all)
+	few = i.appendInputs(few, s, func(netip.Prefix) bool { return true })
+	slices.SortFunc(few, netstate.Query.Compare)
+	return slices.Compact(merged(merged(peers, public), few))
+}
+
+// merged makes one sorted list of two.
+func merged(a, b []netstate.Query) []netstate.Query {
+	all := make([]netstate.Query, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		if a[0].Compare(b[0]) <= 0 {
+			all, a = append(all, a[0]), a[1:]
+		} else {
+			all, b = append(all, b[0]), b[1:]
+		}
+	}
+	return append(append(all, a...), b...)
 }
 
 func (i *interest) appendPeer(all []netstate.Query, s *netstate.State, peer netip.Prefix) []netstate.Query {

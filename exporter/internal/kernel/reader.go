@@ -24,6 +24,8 @@ type reader struct {
 	peers *wireGuards
 	// waited is for how long others held the network lock.
 	waited time.Duration
+	// caughtUp, if set, adds to a work what events that came until now make necessary.
+	caughtUp func(*work)
 	// near is what the last touch was limited to; nil: it, or another read, was not.
 	near *near
 }
@@ -33,14 +35,14 @@ func (r *reader) perform(old *netstate.State, job *work) (*netstate.State, error
 	r.near = nil
 	switch {
 	case job.sweep != "":
-		return r.sweep(old)
+		return r.sweep(old, job)
 	case job.recheck:
 		s, err := r.recheck(old, job)
 		if s != nil || err != nil {
 			return s, err
 		}
 		job.needSweep(resyncEvents)
-		return r.sweep(old)
+		return r.sweep(old, job)
 	}
 	if job.touched {
 		return r.touch(old, job)
@@ -57,9 +59,9 @@ func (r *reader) poll(old *netstate.State) (*netstate.State, error) {
 }
 
 // sweep reads everything.
-func (r *reader) sweep(old *netstate.State) (*netstate.State, error) {
+func (r *reader) sweep(old *netstate.State, w *work) (*netstate.State, error) {
 	r.req.hops = nil
-	s, err := r.devices()
+	s, err := r.devices(w)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +78,7 @@ func (r *reader) sweep(old *netstate.State) (*netstate.State, error) {
 // recheck reads everything but the routes through devices that nothing happened
 // to. It returns nil if that is not enough and only a sweep will do.
 func (r *reader) recheck(old *netstate.State, w *work) (*netstate.State, error) {
-	s, err := r.devices()
+	s, err := r.devices(w)
 	if err != nil {
 		return nil, err
 	}
@@ -188,12 +190,15 @@ func (r *reader) suspects(old *netstate.State, w *work, flannel []int) map[int]b
 
 // devices begins a picture: what the kernel's network lock guards, and the
 // neighbors and FDB entries of the flannel devices.
-func (r *reader) devices() (s *netstate.State, err error) {
+func (r *reader) devices(w *work) (s *netstate.State, err error) {
 	start := time.Now()
 	if err := r.req.barrier(); err != nil {
 		return nil, err
 	}
 	r.waited += time.Since(start)
+	if r.caughtUp != nil { // what came while the lock was held is read here, and need not be read again
+		r.caughtUp(w)
+	}
 	s = &netstate.State{}
 	if s.Links, err = r.req.links(); err != nil {
 		return nil, err
@@ -263,6 +268,10 @@ func (r *reader) finish(s *netstate.State, ask []netstate.Query) (*netstate.Stat
 	answers, err := r.answers(ask)
 	if err != nil {
 		return nil, err
+	}
+	if len(s.Lookups) == 0 {
+		s.Lookups = answers // sorted as the queries are
+		return r.complete(s), nil
 	}
 	s.Lookups = append(s.Lookups, answers...)
 	slices.SortFunc(s.Lookups, func(a, b *netstate.Lookup) int { return a.Query.Compare(b.Query) })

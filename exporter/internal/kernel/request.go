@@ -35,9 +35,23 @@ type requests struct {
 	// hops are the devices of the further hops of routes, since the last sweep:
 	// Route.Device is but the first one's.
 	hops map[int]bool
+	// beside is for the other half of many lookups; it has none itself.
+	beside *requests
 }
 
 func dialRequests(netns *os.File) (*requests, error) {
+	r, err := dialOne(netns)
+	if err != nil {
+		return nil, err
+	}
+	if r.beside, err = dialOne(netns); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func dialOne(netns *os.File) (*requests, error) {
 	// Strict makes the kernel honor the filters of dumps.
 	s, err := dial(netns, &netlink.Config{Strict: true})
 	if err != nil {
@@ -48,6 +62,13 @@ func dialRequests(netns *os.File) (*requests, error) {
 		return nil, fmt.Errorf("set receive buffer: %w", err)
 	}
 	return &requests{socket: s}, nil
+}
+
+func (r *requests) close() {
+	r.socket.close()
+	if r.beside != nil {
+		r.beside.close()
+	}
 }
 
 // barrier returns when every change that the kernel has announced so far is

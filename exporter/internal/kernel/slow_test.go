@@ -182,7 +182,7 @@ func TestWaited(t *testing.T) {
 	defer req.close()
 	r := &reader{req: req, in: newInterest(n.interest())}
 	start := time.Now()
-	_, err = r.sweep(nil)
+	_, err = r.sweep(nil, &work{})
 	netns.Must(t, err)
 	if took := time.Since(start); r.waited <= 0 || r.waited >= took {
 		t.Errorf("waited %s of %s", r.waited, took)

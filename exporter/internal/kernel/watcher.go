@@ -338,7 +338,7 @@ type performed struct {
 // meanwhile: events has a goroutine of its own.
 func (w *watcher) perform(ctx context.Context, job *work) (performed, error) {
 	r, old := *w.reader, w.picture
-	r.waited = 0
+	r.waited, r.caughtUp = 0, w.events.catchUp
 	w.reader.req = nil // belongs to the read until it is over, be it after ctx's end
 	read := func() (performed, error) {
 		start := time.Now()
