@@ -28,7 +28,7 @@ const (
 type Config struct {
 	Path     string
 	Options  lease.Options
-	Interval time.Duration // between two looks at the file; 0: 500 ms
+	Interval time.Duration // between two looks at a file that changes, twice that at one that does not; 0: 500 ms
 	Log      *slog.Logger  // nil: no log
 }
 
@@ -54,8 +54,8 @@ func Watch(ctx context.Context, cfg Config, sets chan<- lease.Set) error {
 	if interval <= 0 {
 		interval = defaultInterval
 	}
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
 	out := sets // nil while there is nothing to send
 	w.poll(time.Now().UTC())
 	for {
@@ -64,10 +64,15 @@ func Watch(ctx context.Context, cfg Config, sets chan<- lease.Set) error {
 			return nil
 		case out <- w.keep.Set():
 			out = nil
-		case now := <-ticker.C:
+		case now := <-timer.C:
 			if w.poll(now.UTC()) {
 				out = sets
 			}
+			next := interval
+			if w.unsettled.IsZero() {
+				next = 2 * interval // each look wakes an idle process
+			}
+			timer.Reset(next)
 		}
 	}
 }
