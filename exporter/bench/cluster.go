@@ -131,7 +131,8 @@ func heartbeat(ctx context.Context, c *cluster.Cluster, i, beat int) error {
 	var conditions, images []any
 	for _, name := range []string{"MemoryPressure", "DiskPressure", "PIDPressure", "Ready"} {
 		conditions = append(conditions, map[string]any{
-			"type": name, "status": "False", "reason": "KubeletHasSufficient" + name, "message": "kubelet has sufficient " + name + " available",
+			"type": name, "status": "False",
+			"reason": "KubeletHasSufficient" + name, "message": "kubelet has sufficient " + name + " available",
 			"lastHeartbeatTime": at, "lastTransitionTime": "2026-01-01T00:00:00Z",
 		})
 	}
@@ -141,11 +142,12 @@ func heartbeat(ctx context.Context, c *cluster.Cluster, i, beat int) error {
 		}})
 	}
 	status := map[string]any{
-		"capacity": map[string]string{"cpu": "8", "memory": "32Gi", "pods": "110"}, "allocatable": map[string]string{"cpu": "8", "memory": "31Gi", "pods": "110"},
-		"addresses":  []any{map[string]string{"type": "InternalIP", "address": "192.0.2.1"}},
-		"conditions": conditions, "images": images,
+		"capacity":    map[string]string{"cpu": "8", "memory": "32Gi", "pods": "110"},
+		"allocatable": map[string]string{"cpu": "8", "memory": "31Gi", "pods": "110"},
+		"addresses":   []any{map[string]string{"type": "InternalIP", "address": "192.0.2.1"}},
+		"conditions":  conditions, "images": images,
 		"nodeInfo": map[string]string{
-			"architecture": "amd64", "bootID": "b", "containerRuntimeVersion": "containerd://2.1.0", "kernelVersion": "6.12.0", "kubeProxyVersion": "",
+			"architecture": "amd64", "bootID": "b", "containerRuntimeVersion": "containerd://2.1.0", "kernelVersion": "6.12.0",
 			"kubeletVersion": "v1.37.2", "machineID": "m", "operatingSystem": "linux", "osImage": "Debian GNU/Linux 13 (trixie)", "systemUUID": "s",
 		},
 	}

@@ -24,7 +24,7 @@ const million = 1_000_000
 var gateway = netip.MustParseAddr("192.0.255.254")
 
 // dump reads a million routes of others, and 50 of leases among them.
-func dump(o options) scenario {
+func dump(options) scenario {
 	return scenario{
 		name: "dump", about: "read a table with 1,000,000 routes of others and 50 of leases",
 		bars: []bar{
@@ -143,14 +143,16 @@ func dumpJsimonetti([]string) error {
 		return err
 	}
 	return readAll(func() (int, error) {
-		all, err := c.Route.ListMatch(&rtnetlink.RouteMessage{Family: unix.AF_INET, Attributes: rtnetlink.RouteAttributes{Table: unix.RT_TABLE_MAIN}})
+		main := rtnetlink.RouteAttributes{Table: unix.RT_TABLE_MAIN}
+		all, err := c.Route.ListMatch(&rtnetlink.RouteMessage{Family: unix.AF_INET, Attributes: main})
 		return len(all), err
 	})
 }
 
 func dumpVishvananda([]string) error {
 	return readAll(func() (int, error) {
-		all, err := vishvananda.RouteListFiltered(vishvananda.FAMILY_V4, &vishvananda.Route{Table: unix.RT_TABLE_MAIN}, vishvananda.RT_FILTER_TABLE)
+		main := &vishvananda.Route{Table: unix.RT_TABLE_MAIN}
+		all, err := vishvananda.RouteListFiltered(vishvananda.FAMILY_V4, main, vishvananda.RT_FILTER_TABLE)
 		return len(all), err
 	})
 }

@@ -28,8 +28,9 @@ const deletions = 100
 func deleted(leases int, limit float64) func(options) scenario {
 	return func(options) scenario {
 		return scenario{
-			name: fmt.Sprintf("route deleted, %d leases", leases), about: "from the request that deletes a route to the snapshot in which its lease is missing",
-			bars: []bar{{"p50", "µs", "ip monitor", limit}, {"p99", "µs", "ip monitor", 0}},
+			name:  fmt.Sprintf("route deleted, %d leases", leases),
+			about: "from the request that deletes a route to the snapshot in which its lease is missing",
+			bars:  []bar{{"p50", "µs", "ip monitor", limit}, {"p99", "µs", "ip monitor", 0}},
 			prepare: func() ([]contestant, func(), error) {
 				w, err := newWorld(leases)
 				if err != nil {

@@ -82,9 +82,6 @@ func flat(options) scenario {
 				{ours, func() (figures, error) {
 					return round(startChild("", "storm-routewatch", w.Path(), strconv.Itoa(buffer), strconv.Itoa(flatEvents)))
 				}},
-				{"mdlayher/netlink", func() (figures, error) {
-					return round(startChild(w.Path(), "storm-mdlayher", "0", strconv.Itoa(buffer)))
-				}},
 			}, w.Close, nil
 		},
 	}
@@ -163,22 +160,18 @@ func stormRoutewatch(args []string) error {
 	}
 }
 
-// read reads so many events, and with 0 until the one that ends the storm.
-func readEvents(count int, receive func() (n int, last bool, err error)) error {
+// readEvents reads so many events.
+func readEvents(count int, receive func() (n int, err error)) error {
 	ready()
-	cpu, overruns := cpuSeconds(), 0
-	for n, last := 0, false; count == 0 && !last || n < count; {
-		got, end, err := receive()
-		if errors.Is(err, unix.ENOBUFS) {
-			overruns++
-			continue
-		}
+	cpu := cpuSeconds()
+	for n := 0; n < count; {
+		got, err := receive()
 		if err != nil {
 			return err
 		}
-		n, last = n+got, end
+		n += got
 	}
-	return report(figures{"CPU": 1e3 * (cpuSeconds() - cpu), "overruns": float64(overruns)})
+	return report(figures{"CPU": 1e3 * (cpuSeconds() - cpu)})
 }
 
 func subscribed(buffer int) (*netlink.Conn, error) {
@@ -196,17 +189,9 @@ func stormMdlayher(args []string) error {
 	if err != nil {
 		return err
 	}
-	return readEvents(count, func() (int, bool, error) {
-		m, err := c.Receive()
-		if err != nil {
-			return 0, false, err
-		}
-		last := false
-		for i := range m {
-			// The end of the lease's route, 10.0.1.0/24.
-			last = m[i].Header.Type == unix.RTM_DELROUTE && len(m[i].Data) > 24 && m[i].Data[24] == 10
-		}
-		return len(m), last, nil
+	return readEvents(count, func() (int, error) {
+		messages, err := c.Receive()
+		return len(messages), err
 	})
 }
 
@@ -216,18 +201,18 @@ func stormJsimonetti(args []string) error {
 	if err != nil {
 		return err
 	}
-	return readEvents(count, func() (int, bool, error) {
+	return readEvents(count, func() (int, error) {
 		messages, err := c.Receive()
 		if err != nil {
-			return 0, false, err
+			return 0, err
 		}
 		for _, m := range messages {
 			var r rtnetlink.RouteMessage
 			if err := r.UnmarshalBinary(m.Data); err != nil {
-				return 0, false, err
+				return 0, err
 			}
 		}
-		return len(messages), false, nil
+		return len(messages), nil
 	})
 }
 
@@ -241,10 +226,10 @@ func stormVishvananda(args []string) error {
 	if err != nil {
 		return err
 	}
-	return readEvents(count, func() (int, bool, error) {
+	return readEvents(count, func() (int, error) {
 		if _, ok := <-updates; !ok {
-			return 0, false, errors.New("the subscription ended")
+			return 0, errors.New("the subscription ended")
 		}
-		return 1, false, nil
+		return 1, nil
 	})
 }
