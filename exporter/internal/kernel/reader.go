@@ -82,6 +82,9 @@ func (r *reader) recheck(old *netstate.State, w *work) (*netstate.State, error) 
 	if err != nil {
 		return nil, err
 	}
+	if w.sweep != "" { // events were lost meanwhile
+		return nil, nil
+	}
 	v := newSieve(r.in, old, s)
 	devices := r.suspects(old, w, v.flannel)
 	if len(devices) > maxDeviceDumps || !r.recheckable(old, s) {

@@ -378,3 +378,25 @@ func TestLateDevice(t *testing.T) {
 		t.Errorf("ul1 is not as it is now: %+v", l)
 	}
 }
+
+// TestLateOverrun: events that were lost while it was waited for the network lock
+// make a recheck a sweep.
+func TestLateOverrun(t *testing.T) {
+	n := newNode(t, 1)
+	w := n.stepped(t, n.config())
+	forged := *w.picture // a route that a recheck would keep
+	bogus := netstate.Route{Table: netstate.TableMain, Dst: upper(n.peers[0].subnet), Type: netstate.Unicast, Device: n.MustIndex(t, "ul0")}
+	forged.Routes = append(slices.Clone(forged.Routes), &bogus)
+	forged.Sort()
+	w.picture = &forged
+	w.events.mu.Lock()
+	w.events.work.add(netstate.Hint{At: time.Now(), Kind: netstate.Overrun})
+	w.events.mu.Unlock()
+	before := w.reads
+	job := work{recheck: true}
+	s, _, err := w.read(t.Context(), &job)
+	netns.Must(t, err)
+	if job.sweep != resyncOverrun || w.reads != before+1 || len(s.RoutesTo(bogus.Dst)) != 0 {
+		t.Errorf("sweep for %q, %d reads, the route is still there: %v", job.sweep, w.reads-before, s.RoutesTo(bogus.Dst))
+	}
+}
