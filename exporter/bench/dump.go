@@ -40,7 +40,7 @@ func dump(options) scenario {
 			if err != nil {
 				return nil, nil, err
 			}
-			if err := w.fill(million); err != nil {
+			if err := w.fill(million, unix.RT_TABLE_MAIN); err != nil {
 				w.Close()
 				return nil, nil, err
 			}
@@ -68,14 +68,14 @@ func dump(options) scenario {
 	}
 }
 
-// fill adds routes of others to table main.
-func (w *world) fill(count int) error {
+// fill adds routes of others to a table.
+func (w *world) fill(count int, table uint32) error {
 	wr, err := newWriter(w.NS)
 	if err != nil {
 		return err
 	}
 	defer wr.close()
-	return wr.addForeign(0, count, gateway, w.uplink, unix.RT_TABLE_MAIN)
+	return wr.addForeign(0, count, gateway, w.uplink, table)
 }
 
 // finished waits for a child that measures and ends.

@@ -6,7 +6,7 @@ package main
 func scenarios(o options) []scenario {
 	var all []scenario
 	for _, s := range []func(options) scenario{
-		dump, storm, flat, irrelevant, deleted(50, 2), deleted(5000, 4), flap, pods, scrape, memory, nodeWatch, idle,
+		dump, storm, flat, irrelevant, deleted(50, 2), deleted(5000, 4), amongMillions, flap, pods, scrape, memory, nodeWatch, idle,
 	} {
 		all = append(all, s(o))
 	}

@@ -27,21 +27,35 @@ const deletions = 100
 // snapshot that tells, or to the line that ip monitor prints.
 func deleted(leases int, limit float64) func(options) scenario {
 	return func(options) scenario {
-		return scenario{
-			name:  fmt.Sprintf("route deleted, %d leases", leases),
-			about: "from the request that deletes a route to the snapshot in which its lease is missing",
-			bars:  []bar{{"p50", "µs", "ip monitor", limit}, {"p99", "µs", "ip monitor", 0}},
-			prepare: func() ([]contestant, func(), error) {
-				w, err := newWorld(leases)
-				if err != nil {
-					return nil, nil, err
-				}
-				return []contestant{
-					{ours, func() (figures, error) { return w.deletions(startPipeline(w, leases)) }},
-					{"ip monitor", func() (figures, error) { return w.deletions(startMonitor(w, "route")) }},
-				}, w.Close, nil
-			},
-		}
+		return deletedAmong(fmt.Sprintf("route deleted, %d leases", leases), leases, 0, limit)
+	}
+}
+
+// amongMillions is the same with a million routes of others in table main, and
+// as many in another: what they have to do with it is nothing.
+func amongMillions(options) scenario {
+	return deletedAmong("route deleted, 50 leases among 2,000,000 routes", 50, million, 2)
+}
+
+func deletedAmong(name string, leases, others int, limit float64) scenario {
+	return scenario{
+		name:  name,
+		about: "from the request that deletes a route to the snapshot in which its lease is missing",
+		bars:  []bar{{"p50", "µs", "ip monitor", limit}, {"p99", "µs", "ip monitor", 0}},
+		prepare: func() ([]contestant, func(), error) {
+			w, err := newWorld(leases)
+			if err != nil {
+				return nil, nil, err
+			}
+			if err := errors.Join(w.fill(others, unix.RT_TABLE_MAIN), w.fill(others, foreignTable)); err != nil {
+				w.Close()
+				return nil, nil, err
+			}
+			return []contestant{
+				{ours, func() (figures, error) { return w.deletions(startPipeline(w, leases)) }},
+				{"ip monitor", func() (figures, error) { return w.deletions(startMonitor(w, "route")) }},
+			}, w.Close, nil
+		},
 	}
 }
 
