@@ -61,8 +61,12 @@ func (c *routeChange) explains(was *netstate.Route) bool {
 	if was.Multipath || was.NextHopID != 0 {
 		return false
 	}
-	if !c.deleted && c.flags&unix.NLM_F_REPLACE != 0 {
+	switch {
+	case c.deleted:
+	case c.flags&unix.NLM_F_REPLACE != 0:
 		return true
+	case c.flags&unix.NLM_F_EXCL == 0: // put beside another one, which can be the same but for what is not kept here
+		return false
 	}
 	now := *was
 	now.Dead, now.LinkDown = c.route.Dead, c.route.LinkDown // come and go without an event
