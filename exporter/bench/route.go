@@ -21,7 +21,7 @@ import (
 )
 
 // deletions is how many routes are deleted in one round.
-const deletions = 100
+const deletions = 50
 
 // deleted is how long it takes from the request that deletes a route to the
 // snapshot that tells, or to the line that ip monitor prints.
