@@ -76,10 +76,10 @@ func run(o options) error {
 			fmt.Println(" ", l)
 		}
 	}
-	if o.out != "" && len(errs) == 0 {
+	if o.out != "" && errors.Join(errs...) == nil {
 		errs = append(errs, result.write(o.out))
 	}
-	if o.readme != "" && len(errs) == 0 {
+	if o.readme != "" && errors.Join(errs...) == nil {
 		errs = append(errs, result.writeTable(o.readme))
 	}
 	errs = append(errs, before.regressions(result, o.run == ""))

@@ -27,8 +27,8 @@ func nodeWatch(options) scenario {
 	return scenario{
 		name: "node watch", about: fmt.Sprintf("%d heartbeats of Nodes, seen by %d watches", heartbeats, watchers),
 		bars: []bar{
-			{"bytes per event", "B", "JSON, as flannel asks", 0.75},
-			{"API server CPU per event", "µs", "JSON, as flannel asks", 1},
+			{"bytes per event", "B", "JSON, as flannel asks", 0.85},
+			{"API server CPU per event", "µs", "JSON, as flannel asks", 0},
 		},
 		prepare: func() ([]contestant, func(), error) {
 			ctx := context.Background()

@@ -74,6 +74,7 @@ func (w *world) deletions(p *process, err error) (figures, error) {
 	subnet := w.set.Leases[len(w.set.Leases)/2].Subnet
 	var took []float64
 	for range deletions {
+		time.Sleep(150 * time.Millisecond) // events that follow one another are gathered
 		start := time.Now()
 		if err := errors.Join(wr.del(subnet, unix.RT_TABLE_MAIN), wr.flush()); err != nil {
 			return nil, err
@@ -88,7 +89,6 @@ func (w *world) deletions(p *process, err error) (figures, error) {
 		if _, err := p.lines.ReadString('\n'); err != nil {
 			return nil, err
 		}
-		time.Sleep(150 * time.Millisecond) // events that follow one another are gathered
 	}
 	return figures{"p50": percentile(took, 0.5), "p99": percentile(took, 0.99)}, nil
 }
