@@ -113,14 +113,16 @@ func (n *Net) tunnel(w http.ResponseWriter) {
 		return
 	}
 	defer func() { _ = kubelet.Close() }() // the other side has gone
-	w.WriteHeader(http.StatusOK)
-	client, _, err := http.NewResponseController(w).Hijack()
+	client, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return
 	}
 	defer func() { _ = client.Close() }() // likewise
+	if _, err := io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
+		return
+	}
 	go func() {
-		_, _ = io.Copy(kubelet, client) // ends with either side
+		_, _ = io.Copy(kubelet, buffered) // what was read already, too; ends with either side
 		_ = kubelet.Close()
 	}()
 	_, _ = io.Copy(client, kubelet)
