@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"routewatch/shared/lease"
@@ -64,12 +65,22 @@ func (c *client) list(ctx context.Context, opts metav1.ListOptions) (*corev1.Nod
 	return list, err
 }
 
+// form is what a watch sends of each Node.
+type form string
+
+const (
+	whole = form(protobuf + "," + runtime.ContentTypeJSON)
+	// metadata leaves out spec and status. A server that does not know this form
+	// takes the other, which is named behind it.
+	metadata = form(protobuf+";as=PartialObjectMetadata;g=meta.k8s.io;v=v1,") + whole
+)
+
 // watch begins a watch, which ends with ctx.
-func (c *client) watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
+func (c *client) watch(ctx context.Context, opts metav1.ListOptions, send form) (watch.Interface, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	late := time.AfterFunc(answerTimeout, func() { cancel(errNoAnswer) })
 	opts.Watch = true
-	w, err := c.Get().Resource("nodes").VersionedParams(&opts, c.Params).Watch(ctx)
+	w, err := c.Get().Resource("nodes").VersionedParams(&opts, c.Params).SetHeader("Accept", string(send)).Watch(ctx)
 	if !late.Stop() || err != nil {
 		if errors.Is(context.Cause(ctx), errNoAnswer) {
 			err = fmt.Errorf("%w within %s", errNoAnswer, answerTimeout)

@@ -38,6 +38,9 @@ func Connect(cfg Config, types ...runtime.Object) (*API, error) {
 	scheme := runtime.NewScheme()
 	scheme.AddKnownTypes(corev1.SchemeGroupVersion, types...)
 	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion)
+	if err := metav1.AddMetaToScheme(scheme); err != nil {
+		return nil, err
+	}
 	config := found.config
 	config.APIPath = "/api"
 	config.GroupVersion = &schema.GroupVersion{Version: "v1"}

@@ -12,6 +12,9 @@
 //     within 2 min where these do not help, as behind a proxy or with an API
 //     server that hangs: that is two bookmarks missed, of which one comes each
 //     minute. 10 s later, if no watch goes on by then, the Set is incomplete.
+//   - The first watch sends whole Nodes, and so does one that follows a failure.
+//     The others send metadata alone, until they come to a Node with a lease
+//     whose podCIDRs are not known: from there on that watch sends whole Nodes.
 //   - A server that sends neither events nor bookmarks is asked for a new watch
 //     every 2 min. When that goes on, the Set is current as of then.
 //

@@ -3,11 +3,11 @@ package kube
 import (
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
 	"routewatch/shared/lease"
@@ -38,7 +38,7 @@ type mirror struct {
 	changed chan struct{} // has something once the view may be another
 
 	mu      sync.Mutex
-	nodes   map[string]lease.Node
+	nodes   map[string]kept
 	version uint64 // grows with each change of nodes; 0: never listed
 	failure failure
 	opened  time.Time // of the watch that goes on; zero: none does
@@ -53,8 +53,16 @@ var (
 )
 
 func newMirror(prefix lease.Prefix) *mirror {
-	return &mirror{prefix: prefix, nodes: map[string]lease.Node{}, changed: make(chan struct{}, 1), ended: time.Now()}
+	return &mirror{prefix: prefix, nodes: map[string]kept{}, changed: make(chan struct{}, 1), ended: time.Now()}
 }
+
+// kept is a Node in the mirror.
+type kept struct {
+	lease.Node
+	uid types.UID
+}
+
+func (k *kept) same(other *kept) bool { return k.uid == other.uid && sameNode(&k.Node, &other.Node) }
 
 // view is what the mirror holds at one moment.
 type view struct {
@@ -80,7 +88,10 @@ func (m *mirror) view(now time.Time, known uint64) view {
 		v.failure = m.overdue(now)
 	}
 	if m.version != known {
-		v.nodes = slices.Collect(maps.Values(m.nodes))
+		v.nodes = make([]lease.Node, 0, len(m.nodes))
+		for _, n := range m.nodes {
+			v.nodes = append(v.nodes, n.Node)
+		}
 	}
 	return v
 }
@@ -159,7 +170,7 @@ func (m *mirror) Update(obj any) error {
 	m.mu.Lock()
 	old, ok := m.nodes[name]
 	m.mu.Unlock()
-	if ok && sameNode(&old, &n) {
+	if ok && n.same(&old) {
 		return nil
 	}
 	m.do(func(time.Time) { m.nodes[name] = n; m.version++ })
@@ -179,7 +190,7 @@ func (m *mirror) Delete(obj any) error {
 // Replace implements cache.ReflectorStore: the objects are all Nodes that
 // there are. The reflector calls it with a complete list only.
 func (m *mirror) Replace(objects []any, _ string) error {
-	nodes := make(map[string]lease.Node, len(objects))
+	nodes := make(map[string]kept, len(objects))
 	for _, obj := range objects {
 		n, err := m.slim(obj)
 		if err != nil {
@@ -188,7 +199,7 @@ func (m *mirror) Replace(objects []any, _ string) error {
 		nodes[n.Metadata.Name] = n
 	}
 	m.do(func(now time.Time) {
-		if m.version == 0 || !maps.EqualFunc(m.nodes, nodes, func(a, b lease.Node) bool { return sameNode(&a, &b) }) {
+		if m.version == 0 || !maps.EqualFunc(m.nodes, nodes, func(a, b kept) bool { return a.same(&b) }) {
 			m.nodes = nodes
 			m.version++
 		}
@@ -200,10 +211,10 @@ func (m *mirror) Replace(objects []any, _ string) error {
 // Resync implements cache.ReflectorStore. There is nothing to repeat.
 func (m *mirror) Resync() error { return nil }
 
-func (m *mirror) slim(obj any) (lease.Node, error) {
+func (m *mirror) slim(obj any) (kept, error) {
 	n, ok := obj.(*corev1.Node)
 	if !ok {
-		return lease.Node{}, fmt.Errorf("the API server sent a %T, not a Node", obj)
+		return kept{}, fmt.Errorf("the API server sent a %T, not a Node", obj)
 	}
-	return slim(n, m.prefix), nil
+	return kept{slim(n, m.prefix), n.UID}, nil
 }

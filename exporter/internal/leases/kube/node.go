@@ -20,6 +20,7 @@ func trim(n *corev1.Node, prefix lease.Prefix) *corev1.Node {
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:              n.Name,
+			UID:               n.UID,
 			ResourceVersion:   n.ResourceVersion,
 			Annotations:       flannels(n.Annotations, prefix),
 			CreationTimestamp: n.CreationTimestamp,

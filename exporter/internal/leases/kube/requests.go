@@ -6,6 +6,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
@@ -31,11 +32,19 @@ func requests(c *client, m *mirror) *cache.ListWatch {
 		},
 		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
 			listing := opts.SendInitialEvents != nil && *opts.SendInitialEvents
-			w, err := c.watch(ctx, opts)
+			send := whole
+			if !listing && m.knowsNodes() {
+				send = metadata
+			}
+			w, err := c.watch(ctx, opts, send)
 			switch {
 			case err == nil:
 				m.open(listing)
-				return newStream(w, m), nil
+				return newStream(w, m, opts.ResourceVersion, func(version string) (watch.Interface, error) {
+					opts := opts
+					opts.ResourceVersion = version
+					return c.watch(ctx, opts, whole)
+				}), nil
 			case ctx.Err() != nil || expired(err):
 			case listing && !utilnet.IsConnectionRefused(err) && !apierrors.IsTooManyRequests(err):
 				// The reflector lists next, which says it better: servers
@@ -55,17 +64,25 @@ func expired(err error) bool {
 }
 
 // stream is a watch that tells the mirror that it is alive and how it ends. A
-// silent one is stopped.
+// silent one is stopped. One of metadata goes on as one of whole Nodes as soon as
+// it comes to a Node of which the metadata does not say enough.
 type stream struct {
-	watch.Interface
 	mirror  *mirror
 	events  chan watch.Event
 	stopped chan struct{}
 	once    sync.Once
+	version string                                        // up to which the reflector knows the Nodes
+	reopen  func(version string) (watch.Interface, error) // with whole Nodes, after a version
+
+	mu   sync.Mutex
+	from watch.Interface
 }
 
-func newStream(w watch.Interface, m *mirror) *stream {
-	s := &stream{Interface: w, mirror: m, events: make(chan watch.Event), stopped: make(chan struct{})}
+func newStream(w watch.Interface, m *mirror, version string, reopen func(version string) (watch.Interface, error)) *stream {
+	s := &stream{
+		from: w, mirror: m, version: version, reopen: reopen,
+		events: make(chan watch.Event), stopped: make(chan struct{}),
+	}
 	go s.forward()
 	return s
 }
@@ -77,7 +94,9 @@ func (s *stream) ResultChan() <-chan watch.Event { return s.events }
 func (s *stream) Stop() {
 	// The mirror is told before the reflector can begin the next watch.
 	s.once.Do(func() { close(s.stopped); s.mirror.end() })
-	s.Interface.Stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.from.Stop()
 }
 
 func (s *stream) forward() {
@@ -92,7 +111,7 @@ func (s *stream) forward() {
 			return
 		case <-silence.C:
 			return
-		case e, ok := <-s.Interface.ResultChan():
+		case e, ok := <-s.from.ResultChan():
 			if !ok {
 				s.ended(heard || time.Since(opened) >= settle)
 				return
@@ -112,16 +131,50 @@ func (s *stream) forwardOne(e watch.Event) bool {
 		return false
 	}
 	if e.Type != watch.Error {
+		e, ok := s.mirror.complete(e)
+		if !ok {
+			return s.goOnWhole()
+		}
 		s.mirror.heard()
-	} else if err := apierrors.FromObject(e.Object); !expired(err) {
+		return s.send(e)
+	}
+	if err := apierrors.FromObject(e.Object); !expired(err) {
 		s.mirror.failed("watch", err)
 	}
+	return s.send(e)
+}
+
+func (s *stream) send(e watch.Event) bool {
 	select {
 	case s.events <- e:
+		if object, err := meta.Accessor(e.Object); err == nil && e.Type != watch.Error {
+			s.version = object.GetResourceVersion()
+		}
 		return true
 	case <-s.stopped:
 		return false
 	}
+}
+
+// goOnWhole has the server send all after the last event once more, as whole
+// Nodes, and reports whether the watch goes on.
+func (s *stream) goOnWhole() bool {
+	w, err := s.reopen(s.version)
+	if err != nil {
+		if !s.isStopped() && !expired(err) {
+			s.mirror.failed("watch", err)
+		}
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isStopped() {
+		w.Stop()
+		return false
+	}
+	s.from.Stop()
+	s.from = w
+	return true
 }
 
 // ended notes that the server ended the watch, which it should not do at once.

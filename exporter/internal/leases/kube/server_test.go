@@ -14,7 +14,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 )
 
@@ -41,6 +43,7 @@ type server struct {
 	tokens     []string       // that are good; none: everybody may
 	seen       map[string]int // requests by verb, "list in watch" being one
 	slow       time.Duration  // before each of the initial Nodes of a watch
+	plain      bool           // does not know the form of metadata
 	version410 bool           // tells of an expired version by HTTP status, not by an event
 }
 
@@ -48,6 +51,9 @@ func newServer(nodes ...*corev1.Node) *server {
 	scheme := runtime.NewScheme()
 	scheme.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Node{}, &corev1.NodeList{})
 	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion)
+	if err := metav1.AddMetaToScheme(scheme); err != nil {
+		panic(err)
+	}
 	s := &server{
 		codecs: serializer.NewCodecFactory(scheme), nodes: map[string]*corev1.Node{}, version: 1,
 		news: make(chan struct{}), cut: make(chan struct{}), refuse: map[string]int{}, seen: map[string]int{},
@@ -133,6 +139,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		name = "list in watch"
 	}
 	s.seen[name]++
+	if asksMetadata(r) {
+		s.seen["metadata"]++
+	}
 	refuse, tokens, mute, old := s.refuse[verb], s.tokens, s.mute, s.old
 	asked, _ := strconv.Atoi(q.Get("resourceVersion"))
 	future := asked > s.version
@@ -170,6 +179,25 @@ func (s *server) media(r *http.Request) runtime.SerializerInfo {
 		panic("no serializer for " + accepted)
 	}
 	return info
+}
+
+func asksMetadata(r *http.Request) bool {
+	first, _, _ := strings.Cut(r.Header.Get("Accept"), ",")
+	return strings.HasSuffix(first, ";as=PartialObjectMetadata;g=meta.k8s.io;v=v1")
+}
+
+// encodeMetadata encodes the metadata of a Node; a Status stays what it is.
+func (s *server) encodeMetadata(info runtime.SerializerInfo, obj runtime.Object) []byte {
+	n, ok := obj.(*corev1.Node)
+	if !ok {
+		return s.encode(info, obj)
+	}
+	version := schema.GroupVersion{Group: metav1.GroupName, Version: "v1"}
+	b, err := runtime.Encode(s.codecs.EncoderForVersion(info.Serializer, version), &metav1.PartialObjectMetadata{ObjectMeta: n.ObjectMeta})
+	if err != nil {
+		panic(err)
+	}
+	return b
 }
 
 func (s *server) encode(info runtime.SerializerInfo, obj runtime.Object) []byte {
@@ -220,6 +248,10 @@ func (s *server) watch(w http.ResponseWriter, r *http.Request, listing bool) {
 	from, _ := strconv.Atoi(r.URL.Query().Get("resourceVersion"))
 	s.mu.Lock()
 	cut, gone, by410, brief, slow := s.cut, from < s.oldest && !listing, s.version410, s.brief, s.slow
+	encode := s.encode
+	if asksMetadata(r) && !s.plain {
+		encode = s.encodeMetadata
+	}
 	var events []watch.Event
 	if listing {
 		from = s.version
@@ -253,7 +285,7 @@ func (s *server) watch(w http.ResponseWriter, r *http.Request, listing bool) {
 				flusher.Flush()
 				time.Sleep(slow)
 			}
-			event := &metav1.WatchEvent{Type: string(e.Type), Object: runtime.RawExtension{Raw: s.encode(info, e.Object)}}
+			event := &metav1.WatchEvent{Type: string(e.Type), Object: runtime.RawExtension{Raw: encode(info, e.Object)}}
 			if err := info.StreamSerializer.Encode(event, frames); err != nil {
 				return
 			}
@@ -308,7 +340,7 @@ func node(name string, number int) *corev1.Node {
 	return &corev1.Node{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
 		ObjectMeta: metav1.ObjectMeta{
-			Name: name, CreationTimestamp: metav1.NewTime(born),
+			Name: name, UID: types.UID(name), CreationTimestamp: metav1.NewTime(born),
 			Labels: map[string]string{"kubernetes.io/hostname": name},
 			Annotations: map[string]string{
 				"flannel.alpha.coreos.com/kube-subnet-manager": "true",
