@@ -3,62 +3,66 @@
 package e2e
 
 import (
-	"io"
+	"crypto/tls"
+	"crypto/x509"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"routewatch/deploy/lab/cluster"
+	"routewatch/deploy/lab/netns"
 	"routewatch/shared/verdict"
+	"routewatch/shared/wire"
 )
 
-// shortWatches stands before an API server, whose watches it makes end after two
-// seconds instead of minutes, and counts those that ask for metadata alone.
-func shortWatches(t *testing.T, api *cluster.Cluster) (url string, metadata *atomic.Int32) {
+// shortWatches stands before the API server, whose watches it makes end after two
+// seconds instead of minutes, and counts those that ask for metadata alone. It
+// adds the token of the service account, since nobody sends one without TLS.
+func (n *clusterNode) shortWatches(t *testing.T) (address string, metadata *atomic.Int32) {
 	t.Helper()
+	n.renew(t, tokenLifetime)
+	token, err := os.ReadFile(n.tokenFile)
+	netns.Must(t, err)
+	ca, err := os.ReadFile(n.api.CA())
+	netns.Must(t, err)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	target, err := url.Parse(n.api.URL)
+	netns.Must(t, err)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
 	metadata = &atomic.Int32{}
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		query, kind, accept := r.URL.Query(), "application/vnd.kubernetes.protobuf", r.Header.Get("Accept")
-		if query.Has("watch") {
-			query.Set("timeoutSeconds", "2")
-			kind += ";stream=watch"
-			if strings.Contains(accept, "as=PartialObjectMetadata") {
-				metadata.Add(1)
-			}
-		}
-		body, err := api.Stream(r.Context(), r.URL.Path+"?"+query.Encode(), accept)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadGateway)
+	s := httptest.NewServer(&httputil.ReverseProxy{Transport: transport, FlushInterval: -1, Rewrite: func(p *httputil.ProxyRequest) {
+		p.SetURL(target)
+		p.Out.Header.Set("Authorization", "Bearer "+string(token))
+		query := p.In.URL.Query()
+		if !query.Has("watch") {
 			return
 		}
-		defer func() { _ = body.Close() }()
-		w.Header().Set("Content-Type", kind)
-		_ = http.NewResponseController(w).Flush() // the client may have gone
-		_, _ = io.Copy(flushing{w}, body)         // likewise
-	}))
-	t.Cleanup(s.Close)
+		query.Set("timeoutSeconds", "2")
+		p.Out.URL.RawQuery = query.Encode()
+		if strings.Contains(p.In.Header.Get("Accept"), "as=PartialObjectMetadata") {
+			metadata.Add(1)
+		}
+	}})
+	t.Cleanup(func() {
+		s.Close()
+		transport.CloseIdleConnections()
+	})
 	return s.URL, metadata
-}
-
-type flushing struct{ http.ResponseWriter }
-
-func (f flushing) Write(b []byte) (int, error) {
-	n, err := f.ResponseWriter.Write(b)
-	if err == nil {
-		err = http.NewResponseController(f.ResponseWriter).Flush()
-	}
-	return n, err
 }
 
 // TestCluster_NodeMetadata: a real API server's watch of metadata is enough for
 // Nodes that are known, and a new one is met with all that it has.
 func TestCluster_NodeMetadata(t *testing.T) {
 	n := newClusterNode(t, 5)
-	url, watches := shortWatches(t, n.api)
-	n.run(t, "--leases", "kubernetes", "--kubernetes.api-server", url)
+	address, watches := n.shortWatches(t)
+	n.run(t, "--leases", "kubernetes", "--kubernetes.api-server", address)
 	within(t, startup, "healthy at the start", func() bool { return n.status(t).Healthy })
 	meanwhile := func(what string, condition func() bool) {
 		t.Helper()
@@ -70,6 +74,13 @@ func TestCluster_NodeMetadata(t *testing.T) {
 		})
 		say(t, took, "%s", what)
 	}
+	changed := func(i int) func() bool {
+		return func() bool {
+			return slices.ContainsFunc(n.judged(t), func(l wire.Lease) bool {
+				return l.Peer == nodeName(i) && l.Lease == subnetOf(i) && l.State != verdict.OK && l.State != verdict.Unknown
+			})
+		}
+	}
 	after := func(i int32) func() bool {
 		start := watches.Load()
 		return func() bool { return watches.Load() >= start+i }
@@ -79,23 +90,9 @@ func TestCluster_NodeMetadata(t *testing.T) {
 		t.Errorf("status %+v; want 4 healthy leases", s)
 	}
 	n.annotate(t, 3, withoutPrefix(annotations(3, 1)))
-	meanwhile("node-3's new address is known, and its subnet still", func() bool {
-		for _, l := range n.judged(t) {
-			if l.Peer == nodeName(3) && l.State != verdict.OK && l.State != verdict.Unknown && l.Lease == subnetOf(3) {
-				return true
-			}
-		}
-		return false
-	})
+	meanwhile("node-3's new address is known, and its subnet still", changed(3))
 	n.create(t, 6, 6)
-	meanwhile("node-6 is known, and its subnet", func() bool {
-		for _, l := range n.judged(t) {
-			if l.Peer == nodeName(6) && l.State != verdict.OK && l.State != verdict.Unknown && l.Lease == subnetOf(6) {
-				return true
-			}
-		}
-		return false
-	})
+	meanwhile("node-6 is known, and its subnet", changed(6))
 	meanwhile("two more watches of metadata", after(2))
 	if s := n.status(t); s.Summary.Leases != 5 || s.Summary.States[verdict.Unknown] > 0 {
 		t.Errorf("status %+v; want 5 leases, none of them unknown", s)

@@ -12,12 +12,12 @@ import (
 // Node that has some (pkg/apis/core/validation: ValidateNodeUpdate). So a watch
 // of metadata is enough while every Node's podCIDRs are known.
 
-// knowsNodes reports whether the next watch will hardly come to a Node that the
-// mirror does not know: none was missed.
-func (m *mirror) knowsNodes() bool {
+// missedNone reports whether the next watch goes on where the last one ended: it
+// will hardly come to a Node that the mirror does not know.
+func (m *mirror) missedNone() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.version > 0 && m.failure.err == nil
+	return m.failure.err == nil
 }
 
 // complete makes a Node of what a watch of metadata sent. It reports false where

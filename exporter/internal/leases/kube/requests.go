@@ -33,7 +33,7 @@ func requests(c *client, m *mirror) *cache.ListWatch {
 		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
 			listing := opts.SendInitialEvents != nil && *opts.SendInitialEvents
 			send := whole
-			if !listing && m.knowsNodes() {
+			if !listing && m.missedNone() {
 				send = metadata
 			}
 			w, err := c.watch(ctx, opts, send)
@@ -41,8 +41,7 @@ func requests(c *client, m *mirror) *cache.ListWatch {
 			case err == nil:
 				m.open(listing)
 				return newStream(w, m, opts.ResourceVersion, func(version string) (watch.Interface, error) {
-					opts := opts
-					opts.ResourceVersion = version
+					opts.ResourceVersion = version // opts is this watch's own copy
 					return c.watch(ctx, opts, whole)
 				}), nil
 			case ctx.Err() != nil || expired(err):
