@@ -267,13 +267,16 @@ func testPageLarge(t *testing.T, b *browser) {
 	b.do(t, "open", with{"url": n.url}, nil)
 	b.do(t, "cells", with{"count": nodes - 1, "limit": 10_000}, nil)
 	say(t, time.Since(start), "page opened: %d leases shown", nodes-1)
-	for text, count := range map[string]int{"node-49": 111, "10.128.77.0": 1, "": nodes - 1} {
+	for _, filter := range []struct {
+		text  string
+		count int
+	}{{"node-49", 111}, {"10.128.77.0", 1}, {"", nodes - 1}} { // the last one stays
 		var took float64
-		b.do(t, "filter", with{"text": text}, &took)
-		b.do(t, "cells", with{"count": count, "limit": 1000}, nil)
-		say(t, time.Duration(took*float64(time.Millisecond)), "filter %q: %d leases", text, count)
+		b.do(t, "filter", with{"text": filter.text}, &took)
+		b.do(t, "cells", with{"count": filter.count, "limit": 1000}, nil)
+		say(t, time.Duration(took*float64(time.Millisecond)), "filter %q: %d leases", filter.text, filter.count)
 		if took > 1000 {
-			t.Errorf("filter %q takes %.0f ms", text, took)
+			t.Errorf("filter %q takes %.0f ms", filter.text, took)
 		}
 	}
 	start = n.flapOnce(t)
