@@ -116,16 +116,22 @@ func (e *events) readable(fd uintptr) bool {
 	return e.drain(fd, drainBatch) > 0 || e.failed != nil
 }
 
-// drain reads up to max datagrams and returns how many there were.
+// drain reads datagrams until there are none, or at least max of them, and
+// returns how many there were.
 func (e *events) drain(fd uintptr, max int) int {
 	clear(e.actors) // a port can belong to another process by now
-	for n := range max {
-		e.sock.recvfrom(fd)
-		if e.sock.errno == unix.EAGAIN {
+	for n := 0; ; n++ {
+		if e.sock.in.left() == 0 {
+			if n >= max {
+				return n
+			}
+			e.sock.in.fill(fd)
+		}
+		if e.sock.in.errno == unix.EAGAIN {
 			return n
 		}
 		now := time.Now()
-		b, err := e.sock.datagram()
+		b, err := e.sock.in.datagram()
 		switch {
 		case errors.Is(err, unix.ENOBUFS): // told once, before what is still queued
 			e.counters.Overruns++
@@ -139,7 +145,6 @@ func (e *events) drain(fd uintptr, max int) int {
 			e.datagram(b, now)
 		}
 	}
-	return max
 }
 
 func (e *events) datagram(b []byte, now time.Time) {

@@ -13,7 +13,8 @@
 // One goroutine owns the picture (watcher). A second one waits at the event
 // socket (events) and turns messages into work under a lock. Requests go out on
 // a socket of their own (requests, used by reader) and on a goroutine for each
-// read (await), since the kernel can block it for as long as it likes.
+// read (await), since the kernel can block it for as long as it likes. A long
+// dump is received by one more, ahead of what is looked at (ahead).
 //
 // Everything but the peers of WireGuard devices, which need CAP_NET_ADMIN and
 // have no events, works without a capability; watching another network namespace

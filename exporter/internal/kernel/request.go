@@ -119,8 +119,12 @@ func (r *requests) ask(typ netlink.HeaderType, flags netlink.HeaderFlags, data [
 	if err != nil {
 		return err
 	}
+	defer r.readNoMore()
 	interrupted := false
 	for done := false; !done; {
+		if flags&netlink.Dump != 0 && r.full() {
+			r.readAhead()
+		}
 		err := r.replies(func(h header, body []byte) (err error) {
 			if h.Seq != sent.Header.Sequence || done {
 				return nil

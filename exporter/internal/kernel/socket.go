@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -14,33 +13,21 @@ import (
 	"routewatch/exporter/internal/enter"
 )
 
-// receiveBytes is the size of a socket's own buffer. The kernel fills a dump's
-// datagram up to 32 KiB when the buffer allows it.
-const receiveBytes = 64 << 10
-
-// errTruncated is a datagram that did not fit the buffer.
-var errTruncated = errors.New("netlink datagram is longer than the receive buffer")
-
 // socket is an rtnetlink socket that sends through a netlink.Conn and receives
-// into a buffer of its own, which costs neither the second system call nor the
+// into buffers of its own, which costs neither the second system call nor the
 // allocations of Conn.Receive. It is not safe for concurrent use.
 type socket struct {
 	conn *netlink.Conn
 	raw  syscall.RawConn
-	buf  []byte
+	in   *batch // received last
+	// ahead receives meanwhile; nil: nothing does.
+	ahead *ahead
 
-	// The result of the last recvfrom.
-	n       int
-	errno   unix.Errno
-	from    unix.RawSockaddrNetlink
-	fromLen uint32
-
-	// The callbacks of receive and send, made once: a closure for each call would
-	// be an allocation.
-	look func(fd uintptr)
+	// The callbacks of receive and send, made once, as batch.look.
 	wait func(fd uintptr) bool
 	put  func(fd uintptr) bool
-	out  []byte // what put sends
+	out  []byte     // what put sends
+	sent unix.Errno // what came of it
 }
 
 // dial opens a socket in the network namespace (nil: the caller's).
@@ -54,15 +41,14 @@ func dial(netns *os.File, cfg *netlink.Config) (*socket, error) {
 		_ = conn.Close()
 		return nil, fmt.Errorf("open rtnetlink socket: %w", err)
 	}
-	s := &socket{conn: conn, raw: raw, buf: make([]byte, receiveBytes)}
-	s.look = func(fd uintptr) { s.recvfrom(fd) }
+	s := &socket{conn: conn, raw: raw, in: newBatch()}
 	s.put = func(fd uintptr) bool {
 		s.sendto(fd)
-		return s.errno != unix.EAGAIN
+		return s.sent != unix.EAGAIN
 	}
 	s.wait = func(fd uintptr) bool {
-		s.recvfrom(fd)
-		return s.errno != unix.EAGAIN
+		s.in.fill(fd)
+		return s.in.errno != unix.EAGAIN
 	}
 	return s, nil
 }
@@ -76,43 +62,25 @@ func dialIn(netns *os.File, cfg *netlink.Config) (conn *netlink.Conn, err error)
 	return conn, err
 }
 
-// recvfrom reads one datagram without waiting. unix.Recvfrom would allocate the
-// sender's address.
-func (s *socket) recvfrom(fd uintptr) {
-	for {
-		s.fromLen = unix.SizeofSockaddrNetlink
-		n, _, errno := unix.Syscall6(unix.SYS_RECVFROM, fd,
-			uintptr(unsafe.Pointer(&s.buf[0])), uintptr(len(s.buf)), unix.MSG_DONTWAIT|unix.MSG_TRUNC,
-			uintptr(unsafe.Pointer(&s.from)), uintptr(unsafe.Pointer(&s.fromLen)))
-		if s.n, s.errno = int(n), errno; errno != unix.EINTR {
-			return
+// receive waits for a datagram, which is valid until the next one. The kernel
+// answers a request while it is sent, and goes on with a dump while one is
+// received, so there nearly always is one: what it takes to wait with a deadline
+// is left for when there is none.
+func (s *socket) receive(timeout time.Duration) ([]byte, error) {
+	if s.in.left() > 0 {
+		return s.in.datagram()
+	}
+	if s.ahead != nil {
+		if b := s.ahead.next(s.in); b != nil {
+			s.in = b
+			return s.in.datagram()
 		}
 	}
-}
-
-// datagram returns what the last recvfrom read; it is valid until the next one.
-// It is empty if another process sent it: only the kernel has port id 0.
-func (s *socket) datagram() ([]byte, error) {
-	switch {
-	case s.errno != 0:
-		return nil, os.NewSyscallError("recvfrom", s.errno)
-	case s.fromLen < unix.SizeofSockaddrNetlink || s.from.Pid != 0:
-		return nil, nil
-	case s.n > len(s.buf):
-		return nil, errTruncated
-	}
-	return s.buf[:s.n], nil
-}
-
-// receive waits for a datagram. The kernel answers a request while it is sent,
-// and goes on with a dump while one is received, so there nearly always is one:
-// what it takes to wait with a deadline is left for when there is none.
-func (s *socket) receive(timeout time.Duration) ([]byte, error) {
-	if err := s.raw.Control(s.look); err != nil {
+	if err := s.raw.Control(s.in.look); err != nil {
 		return nil, err
 	}
-	if s.errno != unix.EAGAIN {
-		return s.datagram()
+	if s.in.errno != unix.EAGAIN {
+		return s.in.datagram()
 	}
 	if err := s.conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		return nil, err
@@ -120,7 +88,26 @@ func (s *socket) receive(timeout time.Duration) ([]byte, error) {
 	if err := s.raw.Read(s.wait); err != nil {
 		return nil, err
 	}
-	return s.datagram()
+	return s.in.datagram()
+}
+
+// full reports whether all that was received is taken, and was as much as can be
+// at once: more is likely to come.
+func (s *socket) full() bool { return s.in.received == batchLength && s.in.left() == 0 }
+
+// readAhead makes the next calls of receive, until readNoMore, find datagrams
+// that were received while the ones before were looked at.
+func (s *socket) readAhead() {
+	if s.ahead == nil {
+		s.ahead = startAhead(s.raw)
+	}
+}
+
+func (s *socket) readNoMore() {
+	if s.ahead != nil {
+		s.ahead.stop()
+		s.ahead = nil
+	}
 }
 
 // send sends messages to the kernel, as they are.
@@ -129,8 +116,8 @@ func (s *socket) send(b []byte) error {
 	if err := s.raw.Write(s.put); err != nil {
 		return err
 	}
-	if s.errno != 0 {
-		return os.NewSyscallError("sendto", s.errno)
+	if s.sent != 0 {
+		return os.NewSyscallError("sendto", s.sent)
 	}
 	return nil
 }
@@ -138,10 +125,10 @@ func (s *socket) send(b []byte) error {
 func (s *socket) sendto(fd uintptr) {
 	for {
 		to := unix.RawSockaddrNetlink{Family: unix.AF_NETLINK} // the kernel
-		_, _, s.errno = unix.Syscall6(unix.SYS_SENDTO, fd,
+		_, _, s.sent = unix.Syscall6(unix.SYS_SENDTO, fd,
 			uintptr(unsafe.Pointer(&s.out[0])), uintptr(len(s.out)), 0,
 			uintptr(unsafe.Pointer(&to)), unix.SizeofSockaddrNetlink)
-		if s.errno != unix.EINTR {
+		if s.sent != unix.EINTR {
 			return
 		}
 	}
