@@ -35,7 +35,7 @@ func (a *Asker) Ask(ctx context.Context, queries []netstate.Query) ([]netstate.L
 		defer func() { <-a.slots }()
 		return a.ask(queries)
 	}
-	return await(ctx, a.cfg.patience, read, func() error { return slowError{a.cfg.patience} }, func() {})
+	return await(ctx, a.cfg.patience, read)
 }
 
 func (a *Asker) ask(queries []netstate.Query) ([]netstate.Lookup, error) {

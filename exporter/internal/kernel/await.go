@@ -20,45 +20,30 @@ func (e slowError) Error() string {
 		"as root, `grep -e rtnl -e cleanup_net /proc/[0-9]*/stack` shows who holds it or waits for it", e.after)
 }
 
-// await runs read on a goroutine of its own and returns what it yields. The
-// kernel takes the RTNL lock inside the system call that sends a request, which
-// nothing can interrupt: neither a deadline nor closing the socket, which would
-// wait as well.
-//
-// After patience it calls slow once, and gives up if that returns an error. It
-// gives up as well when ctx ends. The read then goes on alone, and release is
-// called when it is over.
-func await[T any](ctx context.Context, patience time.Duration, read func() (T, error), slow func() error, release func()) (T, error) {
+// await runs read on a goroutine of its own and returns what it yields. It gives
+// up after patience, and when ctx ends; read then goes on alone, since nothing can
+// interrupt the system call it is in: neither a deadline nor closing the socket,
+// which would wait as well.
+func await[T any](ctx context.Context, patience time.Duration, read func() (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error
 	}
-	done, abandoned := make(chan result), make(chan struct{})
-	defer close(abandoned)
+	done := make(chan result, 1)
 	go func() {
 		var r result
 		r.value, r.err = read()
-		select {
-		case done <- r:
-		case <-abandoned:
-			release()
-		}
+		done <- r
 	}()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
-	for {
-		var err error
-		select {
-		case r := <-done:
-			return r.value, r.err
-		case <-timer.C:
-			err = slow()
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-		if err != nil {
-			var none T
-			return none, err
-		}
+	var none T
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-timer.C:
+		return none, slowError{patience}
+	case <-ctx.Done():
+		return none, ctx.Err()
 	}
 }

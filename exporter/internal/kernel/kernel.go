@@ -12,9 +12,8 @@
 //
 // One goroutine owns the picture (watcher). A second one waits at the event
 // socket (events) and turns messages into work under a lock. Requests go out on
-// a socket of their own (requests, used by reader) and on a goroutine for each
-// read (await), since the kernel can block it for as long as it likes. A long
-// dump is received by one more, ahead of what is looked at (ahead).
+// a socket of their own (requests, used by reader), and a long dump is received by
+// one more goroutine, ahead of what is looked at (ahead).
 //
 // Everything but the peers of WireGuard devices, which need CAP_NET_ADMIN and
 // have no events, works without a capability; watching another network namespace
@@ -36,6 +35,9 @@ const DefaultAuditInterval = 30 * time.Second
 
 // DefaultReceiveBuffer is enough for 10,000 events at once.
 const DefaultReceiveBuffer = 8 << 20
+
+// endPatience is how long Watch waits at its end for a read that is under way.
+const endPatience = time.Second
 
 // Config says which kernel to watch.
 type Config struct {
@@ -97,7 +99,7 @@ func (c *Config) setDefaults() {
 // events are gathered meanwhile and none is lost. When the kernel cannot be
 // read, the last picture is sent with Complete false and the Problem, and
 // reading is tried again, less and less often, until it works. The same is sent
-// when a read takes long; it then goes on. Watch does not wait for it at the end.
+// when a read takes long; it then goes on. At the end Watch hardly waits for it.
 //
 // It returns an error only if the sockets cannot be opened at all.
 func Watch(ctx context.Context, cfg Config, interests <-chan expect.Interest, states chan<- *netstate.State) error {
@@ -105,8 +107,17 @@ func Watch(ctx context.Context, cfg Config, interests <-chan expect.Interest, st
 	if err != nil {
 		return err
 	}
-	defer w.close()
-	w.run(ctx, interests)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer w.close()
+		w.run(ctx, interests)
+	}()
+	<-ctx.Done()
+	select {
+	case <-done:
+	case <-time.After(endPatience):
+	}
 	return nil
 }
 
@@ -130,7 +141,7 @@ func ReadOnce(ctx context.Context, cfg Config, in expect.Interest) (*netstate.St
 		defer req.close() // here, as it may go on alone
 		return readAgreed(cfg.read, r)
 	}
-	s, err := await(ctx, cfg.patience, read, func() error { return slowError{cfg.patience} }, func() {})
+	s, err := await(ctx, cfg.patience, read)
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel: %w", err)
 	}

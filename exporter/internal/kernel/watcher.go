@@ -185,10 +185,7 @@ func (w *watcher) step(ctx context.Context, now time.Time) *netstate.State {
 	job := w.work
 	w.work = work{}
 	s, cost, err := w.read(ctx, &job)
-	switch {
-	case ctx.Err() != nil:
-		return nil // the read may go on, and have the job
-	case err != nil:
+	if err != nil {
 		w.work = job // with its hints, for when reading works again
 		w.closeRequests()
 		return w.fail(err)
@@ -331,27 +328,26 @@ type performed struct {
 	state *netstate.State
 	near  *near         // see reader
 	cost  time.Duration // without the wait for the network lock
-	req   *requests     // to be used again
 }
 
-// perform reads once, and says so if that takes long. Events are received
-// meanwhile: events has a goroutine of its own.
+// perform reads once, and says so if that takes long: the kernel takes the RTNL
+// lock inside the system call that sends a request, which nothing can interrupt.
+// Events are received meanwhile: events has a goroutine of its own.
 func (w *watcher) perform(ctx context.Context, job *work) (performed, error) {
-	r, old := *w.reader, w.picture
+	r := w.reader
 	r.waited, r.caughtUp = 0, w.events.catchUp
-	w.reader.req = nil // belongs to the read until it is over, be it after ctx's end
-	read := func() (performed, error) {
-		start := time.Now()
-		s, err := w.cfg.read(&r, old, job)
-		return performed{s, r.near, time.Since(start) - r.waited, r.req}, err
-	}
-	slow := func() error {
+	told := make(chan struct{})
+	slow := time.AfterFunc(w.cfg.patience, func() { // what it uses nobody else does while this goroutine reads
+		defer close(told)
 		if s := w.incomplete(slowError{w.cfg.patience}); s != nil {
 			w.send(ctx, s)
 		}
-		return nil
+	})
+	start := time.Now()
+	s, err := w.cfg.read(r, w.picture, job)
+	took := time.Since(start)
+	if !slow.Stop() {
+		<-told
 	}
-	p, err := await(ctx, w.cfg.patience, read, slow, func() { r.req.close() })
-	w.reader.req = p.req
-	return p, err
+	return performed{s, r.near, took - r.waited}, err
 }
