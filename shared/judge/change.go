@@ -257,6 +257,9 @@ func attributesOfLease(l lease.Lease) attributes {
 
 // differences says what changed; "" if nothing did.
 func differences(was, is attributes) string {
+	if was == is { // nearly always, and words are dear
+		return ""
+	}
 	var changed []string
 	add := func(name string, differs bool, was, is any) {
 		if differs {
