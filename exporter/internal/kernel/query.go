@@ -30,14 +30,14 @@ func (i *interest) queries(s *netstate.State) []netstate.Query {
 	}
 	few = i.appendInputs(few, s, func(netip.Prefix) bool { return true })
 	slices.SortFunc(few, netstate.Query.Compare)
-	return slices.Compact(merged(merged(peers, public), few))
+	return slices.Compact(merged(merged(peers, public, netstate.Query.Compare), few, netstate.Query.Compare))
 }
 
 // merged makes one sorted list of two.
-func merged(a, b []netstate.Query) []netstate.Query {
-	all := make([]netstate.Query, 0, len(a)+len(b))
+func merged[T any](a, b []T, compare func(a, b T) int) []T {
+	all := make([]T, 0, len(a)+len(b))
 	for len(a) > 0 && len(b) > 0 {
-		if a[0].Compare(b[0]) <= 0 {
+		if compare(a[0], b[0]) <= 0 {
 			all, a = append(all, a[0]), a[1:]
 		} else {
 			all, b = append(all, b[0]), b[1:]

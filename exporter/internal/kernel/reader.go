@@ -119,7 +119,11 @@ func (r *reader) recheck(old *netstate.State, w *work) (*netstate.State, error) 
 	if err := r.settings(s); err != nil {
 		return nil, err
 	}
-	return r.finish(s, r.in.queries(s))
+	ask := r.in.queries(s)
+	if r.onlyFlannel(old, w, v.flannel) {
+		ask, s.Lookups = r.splitUnderlay(old, s, w, ask, devices)
+	}
+	return r.finish(s, ask)
 }
 
 // retable adds the routes of one table: all, or those through the devices.
@@ -266,18 +270,13 @@ func (r *reader) table(t tableKey, device int, v *sieve) ([]*netstate.Route, err
 	return all, r.resolve(open)
 }
 
-// finish asks the lookups and completes the picture.
+// finish asks lookups and completes the picture, which may have other answers already.
 func (r *reader) finish(s *netstate.State, ask []netstate.Query) (*netstate.State, error) {
 	answers, err := r.answers(ask)
 	if err != nil {
 		return nil, err
 	}
-	if len(s.Lookups) == 0 {
-		s.Lookups = answers // sorted as the queries are
-		return r.complete(s), nil
-	}
-	s.Lookups = append(s.Lookups, answers...)
-	slices.SortFunc(s.Lookups, func(a, b *netstate.Lookup) int { return a.Query.Compare(b.Query) })
+	s.Lookups = merged(s.Lookups, answers, func(a, b *netstate.Lookup) int { return a.Query.Compare(b.Query) })
 	return r.complete(s), nil
 }
 

@@ -36,6 +36,8 @@ type work struct {
 	neighbors bool
 	fdb       bool
 	prefixes  []netip.Prefix
+	routed    bool // some of the prefixes are of routes
+	anywhere  bool // of routes there were too many to be kept
 
 	peers bool // of WireGuard devices, of which no event tells
 
@@ -82,6 +84,7 @@ func (w *work) add(h netstate.Hint) {
 	case netstate.Undecodable:
 		w.needSweep(resyncEvents)
 	case netstate.RouteAdded, netstate.RouteReplaced, netstate.RouteDeleted:
+		w.routed = true
 		w.touch(h.Prefix) // see change
 	case netstate.NeighborChanged, netstate.NeighborDeleted:
 		w.touch(h.Prefix)
@@ -113,7 +116,7 @@ func (w *work) change(c routeChange) {
 func (w *work) touch(p netip.Prefix) {
 	w.touched = true
 	if w.prefixes = append(w.prefixes, p); len(w.prefixes) > maxTouched {
-		w.recheck, w.prefixes = true, w.prefixes[:0] // a recheck asks for every lookup anyway
+		w.recheck, w.anywhere, w.prefixes = true, w.anywhere || w.routed, w.prefixes[:0]
 	}
 }
 
@@ -127,6 +130,8 @@ func (w *work) merge(o work) {
 	}
 	w.recheck = w.recheck || o.recheck
 	w.touched = w.touched || o.touched
+	w.routed = w.routed || o.routed
+	w.anywhere = w.anywhere || o.anywhere
 	w.peers = w.peers || o.peers
 	union(&w.devices, o.devices)
 	union(&w.tables, o.tables)
