@@ -26,7 +26,11 @@ type batch struct {
 	received int                  // datagrams
 	taken    int                  // of them
 	errno    unix.Errno
-	look     func(fd uintptr) // is fill, made once: it would be an allocation for each call
+	// atOnce: nothing can make the kernel wait in fill, as it does for the lock that
+	// a dump goes on under. The Go scheduler is then not told of the system call,
+	// which would wake its monitor thread for each event: more work than the event.
+	atOnce bool
+	look   func(fd uintptr) // is fill, made once: it would be an allocation for each call
 }
 
 // slot is where one datagram goes.
@@ -63,8 +67,15 @@ func (b *batch) fill(fd uintptr) {
 	}
 	b.received, b.taken = 0, 0
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.headers[0])), batchLength,
-			unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0)
+		var n uintptr
+		var errno unix.Errno
+		if b.atOnce {
+			n, _, errno = unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.headers[0])), batchLength,
+				unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0)
+		} else {
+			n, _, errno = unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.headers[0])), batchLength,
+				unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0)
+		}
 		if b.errno = errno; errno == 0 {
 			b.received = int(n)
 		}

@@ -59,6 +59,7 @@ func subscribe(netns *os.File, cfg Config, s *scope, counters netstate.Counters)
 	if err != nil {
 		return nil, err
 	}
+	sock.in.atOnce = true // it is never asked for a dump
 	e := &events{nudge: make(chan struct{}, 1), actor: cfg.Actor, filters: !cfg.Unfiltered, sock: sock, counters: counters}
 	e.callback = e.readable
 	e.adopt(s) // before there is a group whose events could come unfiltered
