@@ -25,17 +25,10 @@ func TestReadAhead(t *testing.T) {
 		netns.Must(t, n.RouteAdd(netstate.Route{Dst: dst, Device: ul0}))
 	}
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	open := func(t *testing.T) *requests {
-		t.Helper()
-		req, err := dialRequests(mustOpen(t, n.Path()))
-		netns.Must(t, err)
-		t.Cleanup(req.close)
-		return req
-	}
 	main := rtnetlink.RouteMessage{Family: unix.AF_INET, Attributes: rtnetlink.RouteAttributes{Table: unix.RT_TABLE_MAIN}}
 
 	t.Run("whole", func(t *testing.T) {
-		req, seen, ahead := open(t), map[netip.Prefix]int{}, false
+		req, seen, ahead := n.requests(t), map[netip.Prefix]int{}, false
 		all := &foreigns{spans: &spans{ipv4: []span{{0, math.MaxUint64}}}}
 		err := req.routes(tableKey{netstate.IPv4, unix.RT_TABLE_MAIN}, 0, all, func(r *netstate.Route) bool {
 			seen[r.Dst]++
@@ -60,7 +53,7 @@ func TestReadAhead(t *testing.T) {
 		}
 	})
 	t.Run("error", func(t *testing.T) {
-		req, left := open(t), 10_000
+		req, left := n.requests(t), 10_000
 		err := req.dump(unix.RTM_GETROUTE, &main, nil, func([]byte) error {
 			if left--; left == 0 {
 				return errShort

@@ -13,10 +13,7 @@ import (
 // BenchmarkSweep reads everything for 5,000 peers (2,500 nodes with two families).
 func BenchmarkSweep(b *testing.B) {
 	n := newNode(b, 2500)
-	req, err := dialRequests(mustOpen(b, n.Path()))
-	netns.Must(b, err)
-	defer req.close()
-	r := &reader{req: req, in: newInterest(n.interest())}
+	r := n.reader(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		s, err := r.sweep(nil, &work{})
@@ -69,10 +66,7 @@ func BenchmarkTouch(b *testing.B) {
 	}{{"50", 25}, {"5000", 2500}} {
 		b.Run(bench.name, func(b *testing.B) {
 			n := newNode(b, bench.nodes)
-			req, err := dialRequests(mustOpen(b, n.Path()))
-			netns.Must(b, err)
-			defer req.close()
-			r := &reader{req: req, in: newInterest(n.interest())}
+			r := n.reader(b)
 			s, err := r.sweep(nil, &work{})
 			netns.Must(b, err)
 			rt := s.RoutesTo(n.peers[9].subnet)[0]

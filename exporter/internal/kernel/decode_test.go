@@ -28,9 +28,7 @@ func addr(ip net.IP) netip.Addr {
 // dumped calls each with the body of every entry of a kernel's table.
 func dumped(t *testing.T, n *node, typ netlink.HeaderType, m encoding.BinaryMarshaler, attrs []byte, each func(body []byte)) {
 	t.Helper()
-	r, err := dialRequests(mustOpen(t, n.Path()))
-	netns.Must(t, err)
-	defer r.close()
+	r := n.requests(t)
 	count := 0
 	netns.Must(t, r.dump(typ, m, attrs, func(body []byte) error {
 		count++

@@ -17,9 +17,7 @@ import (
 // after ipv6.disable=1: it is empty, and neither an error nor all families.
 func TestUnknownFamily(t *testing.T) {
 	n := newNode(t, 1)
-	req, err := dialRequests(mustOpen(t, n.Path()))
-	netns.Must(t, err)
-	defer req.close()
+	req := n.requests(t)
 	tests := []struct {
 		name    string
 		typ     netlink.HeaderType

@@ -99,7 +99,7 @@ func (c *Config) setDefaults() {
 // events are gathered meanwhile and none is lost. When the kernel cannot be
 // read, the last picture is sent with Complete false and the Problem, and
 // reading is tried again, less and less often, until it works. The same is sent
-// when a read takes long; it then goes on. At the end Watch hardly waits for it.
+// when a read takes long; it then goes on. At the end Watch waits a second for it.
 //
 // It returns an error only if the sockets cannot be opened at all.
 func Watch(ctx context.Context, cfg Config, interests <-chan expect.Interest, states chan<- *netstate.State) error {

@@ -279,6 +279,21 @@ func (w *watched) inSync() {
 	}
 }
 
+// requests opens a socket for questions, until the test ends.
+func (n *node) requests(tb testing.TB) *requests {
+	tb.Helper()
+	req, err := dialRequests(mustOpen(tb, n.Path()))
+	netns.Must(tb, err)
+	tb.Cleanup(req.close)
+	return req
+}
+
+// reader makes pictures of the node, until the test ends.
+func (n *node) reader(tb testing.TB) *reader {
+	tb.Helper()
+	return &reader{req: n.requests(tb), in: newInterest(n.interest())}
+}
+
 func mustOpen(tb testing.TB, path string) *os.File {
 	tb.Helper()
 	f, err := enter.Open(path)

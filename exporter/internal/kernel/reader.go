@@ -86,7 +86,8 @@ func (r *reader) recheck(old *netstate.State, w *work) (*netstate.State, error) 
 		return nil, nil
 	}
 	v := newSieve(r.in, old, s)
-	devices := r.suspects(old, w, v.flannel)
+	flannel := slices.Concat(r.in.flannelDevices(old.Links), v.flannel)
+	devices := r.suspects(old, w, flannel)
 	if len(devices) > maxDeviceDumps || !r.recheckable(old, s) {
 		return nil, nil
 	}
@@ -120,8 +121,8 @@ func (r *reader) recheck(old *netstate.State, w *work) (*netstate.State, error) 
 		return nil, err
 	}
 	ask := r.in.queries(s)
-	if r.onlyFlannel(old, w, v.flannel) {
-		ask, s.Lookups = r.splitUnderlay(old, s, w, ask, devices)
+	if w.concernsOnly(flannel) {
+		ask, s.Lookups = split(ask, old.Lookups, r.underlayHolds(old, s, w, devices))
 	}
 	return r.finish(s, ask)
 }
@@ -176,10 +177,11 @@ func aliased(sorted []*netstate.Route) map[tableKey]bool {
 	return tables
 }
 
-// suspects are the devices whose routes may have changed without a route event.
+// suspects are the devices whose routes may have changed without a route event:
+// flannel's, before and now, and those that something happened to.
 func (r *reader) suspects(old *netstate.State, w *work, flannel []int) map[int]bool {
 	devices := map[int]bool{}
-	for _, d := range append(r.in.flannelDevices(old.Links), flannel...) {
+	for _, d := range flannel {
 		devices[d] = true
 	}
 	for d := range w.devices {

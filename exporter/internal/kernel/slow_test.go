@@ -177,12 +177,9 @@ func waitUntil(t *testing.T, what string, ok func() bool) {
 // TestWaited: the wait for the lock is known after a read, a part of it.
 func TestWaited(t *testing.T) {
 	n := newNode(t, 1)
-	req, err := dialRequests(mustOpen(t, n.Path()))
-	netns.Must(t, err)
-	defer req.close()
-	r := &reader{req: req, in: newInterest(n.interest())}
+	r := n.reader(t)
 	start := time.Now()
-	_, err = r.sweep(nil, &work{})
+	_, err := r.sweep(nil, &work{})
 	netns.Must(t, err)
 	if took := time.Since(start); r.waited <= 0 || r.waited >= took {
 		t.Errorf("waited %s of %s", r.waited, took)
@@ -223,11 +220,11 @@ func TestPerform_Times(t *testing.T) {
 						told = append(told, time.Since(start))
 					}
 				}()
-				p, err := w.perform(t.Context(), &work{})
+				s, cost, err := w.perform(t.Context(), &work{})
 				close(states)
 				synctest.Wait()
-				if err != nil || !p.state.Complete || p.cost != test.reads {
-					t.Errorf("state %s, cost %s, error %v; want a cost of %s", summary(p.state), p.cost, err, test.reads)
+				if err != nil || !s.Complete || cost != test.reads {
+					t.Errorf("state %s, cost %s, error %v; want a cost of %s", summary(s), cost, err, test.reads)
 				}
 				if !slices.Equal(told, test.told) {
 					t.Errorf("told after %s, want %s", told, test.told)

@@ -94,21 +94,24 @@ func (r *reader) lookEverywhere(s, old *netstate.State, area prefixSet) (*netsta
 			return nil, err
 		}
 	}
-	queries, reused := r.split(old, s, area)
+	// A change of a route concerns a lookup only if its prefix covers the address. The
+	// few of forwarded packets, whose source counts too, are always asked.
+	ask, reused := split(r.in.queries(s), old.Lookups, func(l *netstate.Lookup) bool {
+		return l.Query.IIF == 0 && !area.covers(l.Query.Dst)
+	})
 	s.Lookups = reused
-	return r.finish(s, queries)
+	return r.finish(s, ask)
 }
 
-// split returns the queries to ask again, and the answers of the others: a
-// change of a route concerns a lookup only if its prefix covers the address.
-// The few of forwarded packets, whose source counts too, are always asked.
-func (r *reader) split(old, s *netstate.State, area prefixSet) (ask []netstate.Query, reused []*netstate.Lookup) {
-	known := old.Lookups // in the order of the queries
-	for _, q := range r.in.queries(s) {
+// split returns the queries to ask again and, of the others, the answers that the
+// picture before has and that still hold. All are in the order of the queries.
+func split(queries []netstate.Query, known []*netstate.Lookup, holds func(*netstate.Lookup) bool) (
+	ask []netstate.Query, reused []*netstate.Lookup) {
+	for _, q := range queries {
 		for len(known) > 0 && known[0].Query.Compare(q) < 0 {
 			known = known[1:]
 		}
-		if len(known) > 0 && known[0].Query == q && q.IIF == 0 && !area.covers(q.Dst) {
+		if len(known) > 0 && known[0].Query == q && holds(known[0]) {
 			reused = append(reused, known[0])
 		} else {
 			ask = append(ask, q)

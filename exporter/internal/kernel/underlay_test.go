@@ -14,10 +14,7 @@ import (
 // public IPs are taken from the picture before, but not those that can have changed.
 func TestRecheck_Underlay(t *testing.T) {
 	n := newNode(t, 3)
-	req, err := dialRequests(mustOpen(t, n.Path()))
-	netns.Must(t, err)
-	defer req.close()
-	r := &reader{req: req, in: newInterest(n.interest())}
+	r := n.reader(t)
 	before, err := r.sweep(nil, &work{})
 	netns.Must(t, err)
 	flannel, ul0 := n.MustIndex(t, "flannel.1"), n.MustIndex(t, "ul0")

@@ -268,18 +268,18 @@ func (w *watcher) count(s *netstate.State) {
 func (w *watcher) read(ctx context.Context, job *work) (s *netstate.State, cost time.Duration, err error) {
 	for attempt := 0; ; attempt++ {
 		w.reads++
-		p, err := w.perform(ctx, job)
+		s, took, err := w.perform(ctx, job)
 		if err != nil {
 			return nil, 0, err
 		}
-		s, cost = p.state, cost+p.cost
-		next := w.scope(p)
+		cost += took
+		next := w.scope(s)
 		late, quiet, err := w.events.settle(next, job.readsLinks())
 		if err != nil {
 			job.merge(late)
 			return nil, 0, err
 		}
-		wrong := w.disagreements(p)
+		wrong := w.disagreements(s)
 		agreed := len(wrong) == 0 || slices.Equal(wrong, w.accepted)
 		if quiet && agreed || attempt == maxRepeats {
 			if quiet || job.sweep != "" {
@@ -300,22 +300,23 @@ func (w *watcher) read(ctx context.Context, job *work) (s *netstate.State, cost 
 }
 
 // scope is that of a picture that was read.
-func (w *watcher) scope(p performed) *scope {
-	if p.near == nil {
-		return w.reader.scope(p.state)
+func (w *watcher) scope(s *netstate.State) *scope {
+	if w.reader.near == nil {
+		return w.reader.scope(s)
 	}
-	return w.events.scope.after(p.state, p.near, w.reader.req.hops) // only this goroutine replaces it
+	return w.events.scope.after(s, w.reader.near, w.reader.req.hops) // only this goroutine replaces it
 }
 
 // disagreements are those of a picture that was read: where it is like the one
 // before it, those that are known.
-func (w *watcher) disagreements(p performed) []netstate.Query {
-	if p.near == nil {
-		return w.reader.in.disagreements(p.state)
+func (w *watcher) disagreements(s *netstate.State) []netstate.Query {
+	near := w.reader.near
+	if near == nil {
+		return w.reader.in.disagreements(s)
 	}
-	all := disagreements(p.state, p.near.peers)
+	all := disagreements(s, near.peers)
 	for _, q := range w.accepted {
-		if !p.near.area.covers(q.Dst) {
+		if !near.area.covers(q.Dst) {
 			all = append(all, q)
 		}
 	}
@@ -323,17 +324,11 @@ func (w *watcher) disagreements(p performed) []netstate.Query {
 	return all
 }
 
-// performed is what one read yields.
-type performed struct {
-	state *netstate.State
-	near  *near         // see reader
-	cost  time.Duration // without the wait for the network lock
-}
-
 // perform reads once, and says so if that takes long: the kernel takes the RTNL
 // lock inside the system call that sends a request, which nothing can interrupt.
-// Events are received meanwhile: events has a goroutine of its own.
-func (w *watcher) perform(ctx context.Context, job *work) (performed, error) {
+// Events are received meanwhile: events has a goroutine of its own. cost is without
+// the wait for the lock.
+func (w *watcher) perform(ctx context.Context, job *work) (s *netstate.State, cost time.Duration, err error) {
 	r := w.reader
 	r.waited, r.caughtUp = 0, w.events.catchUp
 	told := make(chan struct{})
@@ -344,10 +339,10 @@ func (w *watcher) perform(ctx context.Context, job *work) (performed, error) {
 		}
 	})
 	start := time.Now()
-	s, err := w.cfg.read(r, w.picture, job)
-	took := time.Since(start)
+	s, err = w.cfg.read(r, w.picture, job)
+	cost = time.Since(start) - r.waited
 	if !slow.Stop() {
 		<-told
 	}
-	return performed{s, r.near, took - r.waited}, err
+	return s, cost, err
 }
